@@ -1,0 +1,433 @@
+/* wattle.h - the public face of Wattle's core: tensors, ops, traced graphs, plans,
+ * training, compression and energy metering, without Lua.
+ *
+ * Rules that hold for every function here:
+ *  - A function that can fail returns wtl_status; 0 is success; out-parameters come last
+ *    and are written only on success. The sentence that says what went wrong is
+ *    wtl_message(ctx), kept in a fixed buffer that works when memory is gone.
+ *  - *_create and functions whose comment says "new reference" give one reference, ended
+ *    by the matching *_release or *_destroy, which accept NULL.
+ *  - One context and everything made from it belong to one thread at a time.
+ *  - Sizes are in elements unless a name says bytes. Dimensions and classes count from 0.
+ *  - Energy is integer microjoules (_uj), time is integer microseconds (_us) or double
+ *    seconds (_s), power is double watts (_w). A missing reading is a status, never 0. */
+#ifndef WATTLE_H
+#define WATTLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WTL_VERSION "0.1.0"
+#define WTL_MAX_DIMS 8
+#define WTL_MAX_IN 8   /* inputs of one op */
+#define WTL_MAX_OUT 2  /* outputs of one op */
+#define WTL_MAX_ATTRS 8
+#define WTL_NAME_MAX 128
+
+/* ---- status and context ------------------------------------------------------------ */
+
+typedef enum wtl_status {
+  WTL_OK = 0,
+  WTL_ERR_MEMORY,      /* allocation failed (or was made to fail) */
+  WTL_ERR_ARG,         /* misuse: a wrong argument, option or name */
+  WTL_ERR_SHAPE,       /* shapes do not fit */
+  WTL_ERR_DTYPE,       /* element types do not fit */
+  WTL_ERR_STATE,       /* closed, stale or in the wrong mode */
+  WTL_ERR_IO,          /* the file system said no: message names the path */
+  WTL_ERR_FORMAT,      /* a file's content is malformed: message names the path */
+  WTL_ERR_NUMERIC,     /* NaN or infinity where a number is needed */
+  WTL_ERR_UNSUPPORTED, /* right, but not available in this build or provider */
+  WTL_ERR_INTERRUPTED  /* stopped on request */
+} wtl_status;
+
+/* The status's name in lower case: "ok", "memory", "arg", ... */
+const char *wtl_status_name(wtl_status s);
+
+typedef struct wtl_ctx wtl_ctx;
+
+/* threads: 0 takes the processors this process may run on. */
+wtl_status wtl_ctx_create(int threads, wtl_ctx **out);
+void wtl_ctx_destroy(wtl_ctx *ctx);
+/* The last error's message; "" before the first. Valid until the next failing call. */
+const char *wtl_message(const wtl_ctx *ctx);
+int wtl_threads(const wtl_ctx *ctx);
+/* 1 <= n <= 1024. Plans compiled before keep their own choices but run on n threads. */
+wtl_status wtl_set_threads(wtl_ctx *ctx, int n);
+/* Ask a running step, loader or compression to stop with WTL_ERR_INTERRUPTED at its next
+ * boundary. Safe in a signal handler and from any thread; n = 0 clears the request. */
+void wtl_interrupt(wtl_ctx *ctx, int n);
+bool wtl_interrupted(const wtl_ctx *ctx);
+
+/* Versions, processor, instruction sets and providers of this build as "key: value" lines. */
+const char *wtl_build_info(void);
+
+/* ---- memory ------------------------------------------------------------------------ */
+
+/* Zeroed, 64-byte aligned. NULL (with the message set) when memory is gone. */
+void *wtl_alloc(wtl_ctx *ctx, size_t bytes);
+void wtl_free(wtl_ctx *ctx, void *p);
+
+typedef struct wtl_memory {
+  uint64_t allocations; /* calls of wtl_alloc since the context began */
+  uint64_t live;        /* blocks not yet freed */
+  uint64_t live_bytes;
+  uint64_t peak_bytes;
+} wtl_memory;
+void wtl_memory_stats(const wtl_ctx *ctx, wtl_memory *out);
+/* Failure injection: the n-th allocation from now (1 is the next) and all after it fail,
+ * until called again; 0 switches it off. */
+void wtl_memory_fail_at(wtl_ctx *ctx, uint64_t n);
+
+/* ---- time and random numbers ------------------------------------------------------- */
+
+int64_t wtl_now_us(void);         /* CLOCK_MONOTONIC */
+int64_t wtl_process_cpu_us(void); /* user + system time of this process */
+
+/* Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): the value at `index` is
+ * a function of (seed, purpose, name, step, index) alone, computed without libm, so it is
+ * the same on every machine, thread count and resume. */
+typedef struct wtl_rng { uint32_t key[2]; uint32_t stream[2]; } wtl_rng;
+/* purpose: "init", "shuffle", "dropout", ...; name: a parameter's or data set's name. */
+wtl_rng wtl_rng_make(uint64_t seed, const char *purpose, const char *name, uint64_t step);
+uint32_t wtl_rng_u32(const wtl_rng *r, uint64_t index);
+double wtl_rng_uniform(const wtl_rng *r, uint64_t index); /* [0, 1), 32 bits */
+double wtl_rng_normal(const wtl_rng *r, uint64_t index);  /* mean 0, sd 1 (Box-Muller) */
+/* A permutation of 0..n-1 (Fisher-Yates). */
+void wtl_rng_permutation(const wtl_rng *r, int64_t n, int64_t *out);
+
+/* ---- tensors ----------------------------------------------------------------------- */
+
+typedef enum wtl_dtype { WTL_F32, WTL_F64, WTL_BF16, WTL_F16, WTL_I64, WTL_I32, WTL_U8, WTL_NDTYPES } wtl_dtype;
+const char *wtl_dtype_name(wtl_dtype d); /* "f32", "f64", "bf16", ... */
+size_t wtl_dtype_size(wtl_dtype d);
+wtl_status wtl_dtype_parse(wtl_ctx *ctx, const char *name, wtl_dtype *out);
+
+typedef struct wtl_shape { int ndim; int64_t size[WTL_MAX_DIMS]; } wtl_shape; /* ndim 0: a scalar */
+int64_t wtl_shape_numel(const wtl_shape *s);
+bool wtl_shape_equal(const wtl_shape *a, const wtl_shape *b);
+/* "[2,3]" into buf (always terminated); returns buf. */
+const char *wtl_shape_text(const wtl_shape *s, char *buf, size_t n);
+
+/* A tensor is a strided window on reference-counted storage. Views share the storage. */
+typedef struct wtl_tensor wtl_tensor;
+wtl_status wtl_tensor_create(wtl_ctx *ctx, wtl_dtype d, const wtl_shape *s, wtl_tensor **out); /* zeros */
+wtl_tensor *wtl_tensor_retain(wtl_tensor *t);
+void wtl_tensor_release(wtl_tensor *t);
+wtl_ctx *wtl_tensor_ctx(const wtl_tensor *t);
+wtl_dtype wtl_tensor_dtype(const wtl_tensor *t);
+const wtl_shape *wtl_tensor_shape(const wtl_tensor *t);
+const int64_t *wtl_tensor_strides(const wtl_tensor *t); /* in elements */
+int64_t wtl_tensor_numel(const wtl_tensor *t);
+size_t wtl_tensor_bytes(const wtl_tensor *t); /* numel x element size */
+void *wtl_tensor_data(wtl_tensor *t);         /* of element [0,0,...] */
+const void *wtl_tensor_cdata(const wtl_tensor *t);
+bool wtl_tensor_contiguous(const wtl_tensor *t);
+/* Views: no copy, new reference. */
+wtl_status wtl_tensor_reshape(wtl_tensor *t, const wtl_shape *s, wtl_tensor **out);   /* one size may be -1; contiguous only */
+wtl_status wtl_tensor_transpose(wtl_tensor *t, int d0, int d1, wtl_tensor **out);
+wtl_status wtl_tensor_permute(wtl_tensor *t, const int *dims, wtl_tensor **out);
+wtl_status wtl_tensor_narrow(wtl_tensor *t, int dim, int64_t start, int64_t length, wtl_tensor **out);
+wtl_status wtl_tensor_select(wtl_tensor *t, int dim, int64_t index, wtl_tensor **out); /* drops dim */
+wtl_status wtl_tensor_expand(wtl_tensor *t, const wtl_shape *s, wtl_tensor **out);     /* broadcast */
+/* Copies: new reference. */
+wtl_status wtl_tensor_clone(const wtl_tensor *t, wtl_tensor **out); /* contiguous */
+/* Conversion rounds to nearest even; out of an integer type's range is WTL_ERR_NUMERIC. */
+wtl_status wtl_tensor_convert(const wtl_tensor *t, wtl_dtype d, wtl_tensor **out);
+wtl_status wtl_tensor_copy(wtl_tensor *dst, const wtl_tensor *src); /* same shape; converts */
+wtl_status wtl_tensor_fill(wtl_tensor *t, double value);
+wtl_status wtl_tensor_get(const wtl_tensor *t, const int64_t *index, double *out); /* i64 beyond 2^53 loses bits */
+wtl_status wtl_tensor_set(wtl_tensor *t, const int64_t *index, double value);
+/* Element i in logical (row-major) order = r's value at i. */
+wtl_status wtl_tensor_uniform(wtl_tensor *t, const wtl_rng *r, double low, double high);
+wtl_status wtl_tensor_normal(wtl_tensor *t, const wtl_rng *r, double mean, double sd);
+/* Shape after broadcasting as NumPy does; `what` names the op in the error. */
+wtl_status wtl_broadcast(wtl_ctx *ctx, const char *what, const wtl_shape *a, const wtl_shape *b, wtl_shape *out);
+
+/* Text that grows; used for printing and descriptions. */
+typedef struct wtl_text { wtl_ctx *ctx; char *s; size_t n, cap; } wtl_text;
+void wtl_text_init(wtl_text *t, wtl_ctx *ctx);
+void wtl_text_free(wtl_text *t);
+wtl_status wtl_text_add(wtl_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* As PyTorch prints: rows in brackets, long axes cut to the first and last 3, then
+ * "f32 [2,3]". */
+wtl_status wtl_tensor_print(const wtl_tensor *t, wtl_text *out);
+
+/* ---- ops --------------------------------------------------------------------------- */
+
+/* One row of core/ops/ops.def. */
+typedef struct wtl_op wtl_op;
+
+/* Attribute values by position in the op's row. Integers, flags and lists stand in i[0..n-1],
+ * reals in f. */
+typedef struct wtl_attr { int n; int64_t i[WTL_MAX_DIMS]; double f; } wtl_attr;
+typedef enum wtl_attr_kind { WTL_ATTR_INT, WTL_ATTR_PAIR, WTL_ATTR_LIST, WTL_ATTR_REAL, WTL_ATTR_FLAG } wtl_attr_kind;
+typedef struct wtl_attr_spec {
+  const char *name;
+  wtl_attr_kind kind;   /* PAIR: one integer stands for both; LIST: up to 8 integers, n = 0 if not given */
+  int64_t i;            /* default of INT, PAIR and FLAG; INT64_MIN: must be given */
+  double f;             /* default of REAL; NaN: must be given */
+} wtl_attr_spec;
+
+int wtl_op_count(void);
+const wtl_op *wtl_op_at(int i);               /* NULL out of range */
+const wtl_op *wtl_op_find(const char *name);  /* NULL if unknown */
+const char *wtl_op_name(const wtl_op *op);
+const char *wtl_op_formula(const wtl_op *op);
+const char *wtl_op_help(const wtl_op *op);
+int wtl_op_inputs(const wtl_op *op, int *required); /* most inputs; *required: how many must be given */
+int wtl_op_outputs(const wtl_op *op);
+const char *wtl_op_input_name(const wtl_op *op, int i);
+int wtl_op_attrs(const wtl_op *op);
+const wtl_attr_spec *wtl_op_attr(const wtl_op *op, int i);
+bool wtl_op_differentiable(const wtl_op *op);
+bool wtl_op_internal(const wtl_op *op); /* an update or other op that only plans use */
+/* All attributes at their defaults; those that must be given have n = -1 (INT, PAIR, LIST, FLAG) or f = NaN. */
+void wtl_op_defaults(const wtl_op *op, wtl_attr attrs[WTL_MAX_ATTRS]);
+
+/* Run an op at once on contiguous or strided tensors of one float dtype (labels may be i64), through
+ * the fastest provider for plain layouts. in[i] NULL: absent optional input. out[]: new references. An op
+ * with running statistics (batch_norm in training) updates them. */
+wtl_status wtl_op_run(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
+                      wtl_tensor *const in[], int n_in, wtl_tensor *out[]);
+/* Vector-Jacobian product: din[i] = d(sum_j <dout_j, out_j>)/d in_i, new references; NULL where
+ * want[i] is false. dout[j] NULL stands for zeros. */
+wtl_status wtl_op_vjp(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
+                      wtl_tensor *const in[], int n_in, wtl_tensor *const dout[], const bool want[],
+                      wtl_tensor *din[]);
+
+typedef struct wtl_cost { double flops, bytes; } wtl_cost; /* one MAC is 2 FLOPs */
+
+/* ---- parameters -------------------------------------------------------------------- */
+
+/* A parameter or buffer of a model: one master tensor in logical layout, a version that every
+ * derived form is checked against, and constraints applied after each update. */
+typedef struct wtl_param wtl_param;
+typedef enum wtl_param_kind { WTL_PARAMETER, WTL_BUFFER } wtl_param_kind;
+wtl_status wtl_param_create(wtl_ctx *ctx, wtl_tensor *value, wtl_param_kind kind, wtl_param **out); /* contiguous; retains value */
+wtl_param *wtl_param_retain(wtl_param *p);
+void wtl_param_release(wtl_param *p);
+wtl_tensor *wtl_param_tensor(wtl_param *p);       /* borrowed; after writing call wtl_param_touch */
+wtl_param_kind wtl_param_kind_of(const wtl_param *p);
+uint64_t wtl_param_version(const wtl_param *p);
+void wtl_param_touch(wtl_param *p);               /* the value changed: derived forms are stale */
+bool wtl_param_requires_grad(const wtl_param *p);
+void wtl_param_set_requires_grad(wtl_param *p, bool on); /* plans compiled before are stale */
+wtl_status wtl_param_clone(wtl_param *p, wtl_param **out); /* deep copy, constraints and all */
+/* Copies with conversion, shape must match, touches. */
+wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value);
+/* Replaces the master by a copy of another dtype (f32, f64): plans compiled before are stale. */
+wtl_status wtl_param_convert(wtl_param *p, wtl_dtype d);
+
+/* Constraints, re-applied to the master after every update, mask first, then truncation. */
+wtl_status wtl_param_set_mask(wtl_param *p, wtl_tensor *mask); /* u8, 1 keeps; NULL removes; retains */
+wtl_tensor *wtl_param_mask(wtl_param *p);                      /* borrowed or NULL */
+/* Clear the n low-order bits of each f32 element, 0 <= n <= 23; 0 removes. */
+wtl_status wtl_param_set_truncation(wtl_param *p, int bits);
+int wtl_param_truncation(const wtl_param *p);
+wtl_status wtl_param_constrain(wtl_param *p); /* apply now */
+
+/* A counter that a module bumps when its structure changes; plans that saw an older count are stale. */
+typedef struct wtl_stamp wtl_stamp;
+wtl_status wtl_stamp_create(wtl_ctx *ctx, wtl_stamp **out);
+wtl_stamp *wtl_stamp_retain(wtl_stamp *s);
+void wtl_stamp_release(wtl_stamp *s);
+void wtl_stamp_bump(wtl_stamp *s);
+
+/* ---- graphs ------------------------------------------------------------------------ */
+
+/* A traced computation: values and the ops between them. Shapes are checked as it grows. */
+typedef struct wtl_graph wtl_graph;
+typedef int32_t wtl_value; /* index of a value in its graph */
+wtl_status wtl_graph_create(wtl_ctx *ctx, wtl_dtype dtype, wtl_graph **out); /* dtype: f32 or f64, of all floats in it */
+void wtl_graph_release(wtl_graph *g);
+wtl_graph *wtl_graph_retain(wtl_graph *g);
+wtl_dtype wtl_graph_dtype(const wtl_graph *g);
+/* dim 0 of every input is the batch. */
+wtl_status wtl_graph_input(wtl_graph *g, const char *name, wtl_dtype d, const wtl_shape *s, wtl_value *out);
+wtl_status wtl_graph_param(wtl_graph *g, const char *name, wtl_param *p, wtl_value *out); /* same p, same value */
+wtl_status wtl_graph_const(wtl_graph *g, wtl_tensor *t, wtl_value *out);                   /* copies, converting */
+/* in[i] < 0: absent optional input. out[]: as many as wtl_op_outputs. */
+wtl_status wtl_graph_op(wtl_graph *g, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
+                        const wtl_value in[], int n_in, wtl_value out[]);
+/* Prefix of the nodes added from now on ("layer1.0.conv1"), and of error messages; "" ends it. */
+wtl_status wtl_graph_scope(wtl_graph *g, const char *scope);
+wtl_status wtl_graph_output(wtl_graph *g, const char *name, wtl_value v);
+wtl_status wtl_graph_loss(wtl_graph *g, wtl_value v);    /* a scalar */
+wtl_status wtl_graph_metric(wtl_graph *g, wtl_value v);  /* a scalar: how many are correct */
+wtl_status wtl_graph_stamp(wtl_graph *g, wtl_stamp *s);  /* remember a module's structure; retains */
+const wtl_shape *wtl_graph_value_shape(const wtl_graph *g, wtl_value v); /* NULL if out of range */
+wtl_dtype wtl_graph_value_dtype(const wtl_graph *g, wtl_value v);
+
+/* ---- optimizers and plans ---------------------------------------------------------- */
+
+typedef struct wtl_optim { /* torch.optim.SGD's arguments */
+  const char *kind;        /* "sgd" */
+  double lr, momentum, weight_decay;
+  bool nesterov;
+} wtl_optim;
+
+/* Where an optimizer keeps its state between plans. */
+typedef struct wtl_plan wtl_plan;
+typedef struct wtl_plan_options {
+  const wtl_optim *optim;  /* NULL: no update (the graph may still have a loss) */
+  const char *backend;     /* "auto", "reference", "blas", "onednn"; NULL is "auto" */
+  bool gradients;          /* keep gradients of parameters and float inputs for wtl_plan_gradient */
+  bool keep_values;        /* keep every value and its gradient for wtl_plan_value: costs memory */
+} wtl_plan_options;
+
+wtl_status wtl_plan_compile(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, wtl_plan **out); /* retains g */
+void wtl_plan_release(wtl_plan *p);
+
+typedef struct wtl_step {
+  double loss;      /* mean over the batch, before the update; NaN where the graph has none */
+  double correct;   /* the metric; NaN where the graph has none */
+  int64_t samples;  /* batch size */
+} wtl_step;
+/* Forward, loss check, backward, update. in[]: the graph's inputs in order, of the graph's shapes except for
+ * dim 0, which must agree among them. The first step with another batch size specialises the plan (it
+ * allocates); later ones do not. WTL_ERR_NUMERIC on a loss that is not finite: nothing was changed. */
+wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step *out);
+/* Forward only (loss too if the graph has one), no running statistics, no update. out[]: the graph's outputs,
+ * new references, or written in place where out[i] is not NULL. step may be NULL. */
+wtl_status wtl_plan_forward(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_tensor *out[], wtl_step *step);
+int wtl_plan_outputs(const wtl_plan *p);
+int wtl_plan_inputs(const wtl_plan *p);
+/* "lr", "momentum", "weight_decay": from the next step on. */
+wtl_status wtl_plan_set(wtl_plan *p, const char *name, double value);
+wtl_status wtl_plan_get(const wtl_plan *p, const char *name, double *out);
+/* Gradients of the last step (compiled with gradients); new reference, logical layout. */
+wtl_status wtl_plan_param_gradient(wtl_plan *p, wtl_param *param, wtl_tensor **out);
+wtl_status wtl_plan_input_gradient(wtl_plan *p, int input, wtl_tensor **out);
+/* Any value of the last step, or its gradient (compiled with keep_values); logical layout. */
+wtl_status wtl_plan_value(wtl_plan *p, wtl_value v, bool gradient, wtl_tensor **out);
+/* Lines: every step with provider, implementation, layouts, shapes and bytes; reorders are steps of their own. */
+wtl_status wtl_plan_describe(wtl_plan *p, wtl_text *out);
+
+typedef struct wtl_plan_info {
+  int nodes, reorders;          /* reorders: copies of activations or their gradients between layouts */
+  int weight_forms;             /* derived forms of parameters, refreshed after an update */
+  size_t arena_bytes, sum_bytes; /* the arena, and what its values would need without sharing */
+  wtl_cost forward, backward;
+  int specialisations;
+  int64_t batch;
+} wtl_plan_info;
+wtl_status wtl_plan_info_get(wtl_plan *p, wtl_plan_info *out);
+
+typedef struct wtl_profile_row { const char *name, *op, *provider, *impl; bool backward; int64_t calls; int64_t time_us; wtl_cost cost; } wtl_profile_row;
+/* Times every step from now on (on), or stops; rows describe what was timed since. */
+wtl_status wtl_plan_profile(wtl_plan *p, bool on);
+int wtl_plan_profile_rows(const wtl_plan *p);
+wtl_status wtl_plan_profile_row(const wtl_plan *p, int i, wtl_profile_row *out);
+
+/* Op-by-op agreement inside a network: p was compiled from an f64 graph with keep_values and has
+ * run a step. Each node is run alone through `backend` in f32, fed the recorded inputs and output gradients, and
+ * the norm-relative errors of its outputs and input gradients are reported. A backward denominator is never below 1e-6 of
+ * the whole gradient's norm. */
+typedef struct wtl_agree_row { const char *name, *op, *provider, *impl; double forward_err, backward_err; } wtl_agree_row;
+typedef void (*wtl_agree_fn)(void *arg, const wtl_agree_row *row);
+wtl_status wtl_plan_agree(wtl_plan *p, const char *backend, wtl_agree_fn fn, void *arg);
+
+/* Central-difference gradient check of one op in f64 at the given inputs: the largest norm-relative error over
+ * inputs and projections. eps is the step (1e-6 suits unit-sized inputs). */
+wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
+                            wtl_tensor *const in[], int n_in, const bool want[], double eps, double *worst);
+
+/* ---- compression ------------------------------------------------------------------- */
+
+/* Clear n low-order bits of each f32 element in place: w & ~((1<<n)-1). 0 <= n <= 23. */
+wtl_status wtl_truncate(wtl_tensor *t, int bits);
+/* Global magnitude pruning (Han et al. 2015): masks[i] (u8, new references) keeps all but the floor(amount x total)
+ * smallest |w| over all tensors together; ties go by position (tensor, then logical index). 0 <= amount < 1. */
+wtl_status wtl_prune_global(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, wtl_tensor *masks[]);
+/* Truncated SVD of w [m,n] (f32/f64): rank r is the smallest that keeps `energy` (0 < energy <= 1) of the sum of squared
+ * singular values. *rank = 0 and no tensors when r(m+n) >= mn, so that FLOPs would not fall. Otherwise a [m,r] and b
+ * [r,n] with a.b ~ w, singular values split evenly (square roots on both sides). */
+wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a, wtl_tensor **b);
+
+/* ---- data -------------------------------------------------------------------------- */
+
+/* An IDX file (plain or gzip, told by content) of u8 as a u8 tensor. Strict: magic, type, sizes, no trailing
+ * bytes; max_bytes bounds the payload (0: 4 GiB). */
+wtl_status wtl_idx_load(wtl_ctx *ctx, const char *path, size_t max_bytes, wtl_tensor **out);
+/* x[i] = images[index[i]] as f32 (x - mean)/sd after /255, shape [n, C, H, W] (C = 1 for 3-D images); y[i] = labels[...] as i64. */
+wtl_status wtl_gather_batch(wtl_ctx *ctx, const wtl_tensor *images, const wtl_tensor *labels, const int64_t *index,
+                            int64_t n, double mean, double sd, wtl_tensor *x, wtl_tensor *y);
+
+/* A safetensors file: names, tensors and string metadata, read strictly, written beside + synced + renamed. */
+typedef struct wtl_named { char *name; wtl_tensor *tensor; } wtl_named;
+typedef struct wtl_dict { wtl_ctx *ctx; wtl_named *item; int64_t n, cap; } wtl_dict; /* in file order */
+void wtl_dict_init(wtl_dict *d, wtl_ctx *ctx);
+void wtl_dict_free(wtl_dict *d);
+wtl_status wtl_dict_add(wtl_dict *d, const char *name, wtl_tensor *t); /* retains; a second of one name is WTL_ERR_ARG */
+wtl_tensor *wtl_dict_find(const wtl_dict *d, const char *name);        /* borrowed or NULL */
+/* meta: key, value, key, value, ..., NULL; or NULL. */
+wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
+wtl_status wtl_safetensors_load(wtl_ctx *ctx, const char *path, wtl_dict *out);
+
+/* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
+wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);
+/* Over names, dtypes, shapes and bytes in the dict's order. */
+wtl_status wtl_sha256_dict(wtl_ctx *ctx, const wtl_dict *d, char out[65]);
+
+/* Write text to a temporary file beside path, sync, rename over path, sync the folder. */
+wtl_status wtl_file_write(wtl_ctx *ctx, const char *path, const void *data, size_t n);
+/* A file open for whole-row appends. Created with `header` if absent or empty; an existing first line must equal
+ * it. Locked against other writers. A torn last line (no newline) is cut. */
+typedef struct wtl_appender wtl_appender;
+wtl_status wtl_appender_open(wtl_ctx *ctx, const char *path, const char *header, wtl_appender **out);
+/* Writes the bytes (a whole number of lines) with one write and syncs; on failure cuts back to the earlier length. */
+wtl_status wtl_appender_add(wtl_appender *a, const char *rows, size_t n);
+void wtl_appender_close(wtl_appender *a);
+/* CSV by RFC 4180 through libcsv, strict. on_row gets each row's fields; a non-zero return stops with that status. */
+typedef wtl_status (*wtl_csv_row_fn)(void *arg, int64_t row, const char *const *field, const size_t *len, int n);
+wtl_status wtl_csv_load(wtl_ctx *ctx, const char *path, wtl_csv_row_fn on_row, void *arg);
+/* One field, quoted only where it must be, appended to out. */
+wtl_status wtl_csv_field(wtl_text *out, const char *s, size_t n);
+
+/* ---- energy ------------------------------------------------------------------------ */
+
+/* A meter samples its sources from a thread of its own. */
+typedef struct wtl_meter wtl_meter;
+typedef struct wtl_meter_options {
+  const char *source;  /* "estimate", "off"; NULL is "estimate" */
+  double period_s;     /* sampling period; 0 is 0.1 */
+  double tdp_w;        /* estimate: full-load power; 0 takes the built-in default, printed by wtl_meter_describe */
+  double idle_w;       /* estimate: power at rest; 0 takes the default */
+} wtl_meter_options;
+wtl_status wtl_meter_create(wtl_ctx *ctx, const wtl_meter_options *o, wtl_meter **out);
+void wtl_meter_destroy(wtl_meter *m); /* open regions end as interrupted */
+wtl_status wtl_meter_describe(wtl_meter *m, wtl_text *out);
+
+typedef enum wtl_method { WTL_MEASURED, WTL_ESTIMATED, WTL_REPLAYED, WTL_MISSING } wtl_method;
+const char *wtl_method_name(wtl_method m);
+typedef struct wtl_region_result {
+  int64_t duration_us, exclusive_us; /* exclusive: without nested regions */
+  int64_t cpu_us;                    /* of this process */
+  int64_t other_cpu_us;              /* of everything else on the machine; -1 missing */
+  int64_t steal_us;                  /* taken by the hypervisor; -1 missing */
+  wtl_method method;                 /* of energy_uj */
+  int64_t energy_uj, exclusive_uj;   /* meaningless when method is WTL_MISSING */
+  double missing_s;                  /* seconds of the region without a reading */
+  bool below_resolution;             /* shorter than the source can resolve: energy is not to be quoted */
+  char reason[96];                   /* why missing; "" otherwise */
+} wtl_region_result;
+typedef struct wtl_region wtl_region;
+/* Regions nest: the newest open one is the parent. */
+wtl_status wtl_region_begin(wtl_meter *m, const char *name, wtl_region **out);
+/* Idempotent. Ending a region ends those still open inside it. */
+wtl_status wtl_region_end(wtl_region *r, wtl_region_result *out); /* out may be NULL */
+void wtl_region_release(wtl_region *r);                           /* ends it first if open */
+
+/* Peak resident memory of this process (VmHWM), and its reset. Missing is WTL_ERR_UNSUPPORTED. */
+wtl_status wtl_peak_rss(wtl_ctx *ctx, int64_t *bytes);
+wtl_status wtl_peak_rss_reset(wtl_ctx *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,35 @@
+/* Each op's file is compiled twice: as it is for float, and with WTL_REAL_F64 for double. `real` is the element
+ * type, REAL(conv2d_forward) the name with its suffix; type-independent code stands under #if WTL_ONCE. */
+#ifndef WTL_REAL_H
+#define WTL_REAL_H
+
+#include <math.h>
+#include <string.h>
+#include "op.h"
+
+#ifdef WTL_REAL_F64
+typedef double real;
+#define REAL_DTYPE WTL_F64
+#define REAL(name) name##_f64
+#define WTL_ONCE 0
+#else
+typedef float real;
+#define REAL_DTYPE WTL_F32
+#define REAL(name) name##_f32
+#define WTL_ONCE 1
+#endif
+
+/* WTL_OP_RULES(relu, infer, cost, 0, 1) with the reads_in and reads_out masks; WTL_OP_KERNELS(relu, forward, backward, NULL); */
+#define WTL_OP_RULES(name, infer_, cost_, reads_in_, reads_out_) \
+  extern const wtl_op_rules wtl_rules_##name; \
+  const wtl_op_rules wtl_rules_##name = { infer_, cost_, reads_in_, reads_out_ }
+#define WTL_OP_KERNELS_AS(sym, f, b, c) \
+  extern const wtl_op_kernels sym; \
+  const wtl_op_kernels sym = { f, b, c }
+#ifdef WTL_REAL_F64
+#define WTL_OP_KERNELS(name, f, b, c) WTL_OP_KERNELS_AS(wtl_kernels_##name##_f64, f, b, c)
+#else
+#define WTL_OP_KERNELS(name, f, b, c) WTL_OP_KERNELS_AS(wtl_kernels_##name##_f32, f, b, c)
+#endif
+
+#endif
