@@ -339,14 +339,15 @@ wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs
 
 /* ---- compression ------------------------------------------------------------------- */
 
-/* Clear n low-order bits of each f32 element in place: w & ~((1<<n)-1). 0 <= n <= 23. */
+/* Clear n low-order bits of each f32 element in place: w & ~((1<<n)-1). 0 <= n <= 23. NaN stays as it is. */
 wtl_status wtl_truncate(wtl_tensor *t, int bits);
 /* Global magnitude pruning (Han et al. 2015): masks[i] (u8, new references) keeps all but the floor(amount x total)
  * smallest |w| over all tensors together; ties go by position (tensor, then logical index). 0 <= amount < 1. */
 wtl_status wtl_prune_global(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, wtl_tensor *masks[]);
 /* Truncated SVD of w [m,n] (f32/f64): rank r is the smallest that keeps `energy` (0 < energy <= 1) of the sum of squared
  * singular values. *rank = 0 and no tensors when r(m+n) >= mn, so that FLOPs would not fall. Otherwise a [m,r] and b
- * [r,n] with a.b ~ w, singular values split evenly (square roots on both sides). */
+ * [r,n] with a.b ~ w, singular values split evenly (square roots on both sides). *kept: the share of energy that stays (1
+ * where there are no tensors). */
 wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a, wtl_tensor **b);
 
 /* ---- data -------------------------------------------------------------------------- */
@@ -367,7 +368,12 @@ wtl_status wtl_dict_add(wtl_dict *d, const char *name, wtl_tensor *t); /* retain
 wtl_tensor *wtl_dict_find(const wtl_dict *d, const char *name);        /* borrowed or NULL */
 /* meta: key, value, key, value, ..., NULL; or NULL. */
 wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
+/* out: initialised and empty; tensors come in the order of their bytes in the file. */
 wtl_status wtl_safetensors_load(wtl_ctx *ctx, const char *path, wtl_dict *out);
+/* The file's metadata as strings: key, value, key, value, ..., NULL - what save takes. n counts pairs. */
+typedef struct wtl_meta { wtl_ctx *ctx; char **s; int64_t n; } wtl_meta;
+wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
+void wtl_meta_free(wtl_meta *m); /* a zeroed one too */
 
 /* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
 wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);
@@ -383,7 +389,8 @@ wtl_status wtl_appender_open(wtl_ctx *ctx, const char *path, const char *header,
 /* Writes the bytes (a whole number of lines) with one write and syncs; on failure cuts back to the earlier length. */
 wtl_status wtl_appender_add(wtl_appender *a, const char *rows, size_t n);
 void wtl_appender_close(wtl_appender *a);
-/* CSV by RFC 4180 through libcsv, strict. on_row gets each row's fields; a non-zero return stops with that status. */
+/* CSV by RFC 4180 through libcsv, strict: every row has as many fields as the first; a byte order mark and blank lines are
+ * skipped. on_row gets each row's fields, NUL-terminated; a non-zero return stops with that status. */
 typedef wtl_status (*wtl_csv_row_fn)(void *arg, int64_t row, const char *const *field, const size_t *len, int n);
 wtl_status wtl_csv_load(wtl_ctx *ctx, const char *path, wtl_csv_row_fn on_row, void *arg);
 /* One field, quoted only where it must be, appended to out. */
