@@ -1,0 +1,121 @@
+/* Inside of plans. A plan holds what lasts (graph, providers, derived forms of parameters, optimizer state, arena) and one
+ * program for each batch size it has met. A program is a list of instructions over buffers; buffers get their place in
+ * the arena from their lifetimes. plan.c runs programs, program.c writes them, arena.c places buffers. */
+#ifndef WTL_PLAN_H
+#define WTL_PLAN_H
+
+#include "graph.h"
+#include "provider.h"
+
+/* How to update parameters: an op with inputs (p, g, states..., h). h: the hyperparameters, f64. */
+typedef struct wtl_update_rule {
+  const wtl_op *op;
+  wtl_attr attr[WTL_MAX_ATTRS];
+  bool states; /* false: the optional state inputs stay absent */
+  int n_hyper;
+  const char *hyper_name[WTL_MAX_ATTRS];
+  double hyper[WTL_MAX_ATTRS];
+} wtl_update_rule;
+
+typedef struct wtl_buf {
+  size_t bytes;
+  int first, last;  /* instructions that write it first and touch it last; first -1: before the program */
+  bool pinned;      /* lives through the whole program and after */
+  void *fixed;      /* memory outside the arena: a parameter, a form, a constant */
+  int same;         /* merged into that buffer (written in place), or -1 */
+  size_t offset;    /* in the arena */
+} wtl_buf;
+
+typedef enum wtl_phase { WTL_PHASE_FORWARD, WTL_PHASE_BACKWARD, WTL_PHASE_COMMIT, WTL_PHASE_UPDATE, WTL_PHASES } wtl_phase;
+typedef enum wtl_do { WTL_DO_FORWARD, WTL_DO_BACKWARD, WTL_DO_COMMIT, WTL_DO_REORDER, WTL_DO_ADD, WTL_DO_UPDATE } wtl_do;
+
+typedef struct wtl_instr {
+  wtl_do what;
+  int node;         /* of the graph, or -1 */
+  wtl_value value;  /* REORDER, ADD, UPDATE: what it is about */
+  bool gradient;    /* REORDER: of a gradient */
+  bool loss_only;   /* not needed for the graph's outputs */
+  wtl_kernel *kernel;
+  const wtl_layout *from, *to; /* REORDER; ADD: from */
+  int in[WTL_MAX_IN], out[WTL_MAX_OUT], dout[WTL_MAX_OUT], din[WTL_MAX_IN], saved, scratch; /* buffers, -1 none */
+  wtl_call call;    /* bound to memory */
+  wtl_cost cost;
+  int64_t calls, time_us; /* while profiling */
+} wtl_instr;
+
+/* A value in a layout other than its own. */
+typedef struct wtl_alt { wtl_value v; const wtl_layout *layout; int buf, instr; } wtl_alt;
+
+typedef struct wtl_node_plan {
+  wtl_kernel *kernel;      /* NULL: an alias, or not reached */
+  wtl_bind bind;
+  bool backward, loss_only;
+  int saved;
+  wtl_cost forward_cost, backward_cost;
+} wtl_node_plan;
+
+typedef struct wtl_program {
+  wtl_plan *plan;
+  int64_t batch;
+  int threads;             /* that scratch was sized for */
+  wtl_shape *shape;        /* per value */
+  const wtl_layout **layout; /* per value: the one its producer wrote */
+  int *buf, *grad;         /* per value: buffers, -1 none */
+  bool *need_grad;         /* per value */
+  wtl_node_plan *node;     /* per node */
+  int *output;             /* per output: buffer in logical layout */
+  wtl_alt *alt; int n_alt, cap_alt;
+  wtl_buf *bufs; int n_bufs, cap_bufs;
+  wtl_instr *instr; int n_instr, cap_instr;
+  wtl_kernel **own; int n_own, cap_own; /* reorders */
+  int end[WTL_PHASES];
+  int reorders;
+  size_t arena_bytes, sum_bytes;
+  char *bound;             /* the arena that calls point into; NULL: bind first */
+  struct wtl_program *next;
+} wtl_program;
+
+typedef struct wtl_form {
+  wtl_value v;
+  const wtl_layout *layout;
+  void *data;
+  uint64_t version;        /* of the parameter when it was made; 0 never */
+  wtl_kernel *reorder;
+  struct wtl_form *next;
+} wtl_form;
+
+typedef struct wtl_seen { bool requires_grad; wtl_dtype dtype; } wtl_seen; /* a parameter as compiled */
+
+struct wtl_plan {
+  wtl_ctx *ctx;
+  wtl_graph *graph;
+  bool gradients, keep_values, has_rule, profiling;
+  wtl_update_rule rule;
+  const wtl_provider *provider[4];
+  wtl_engine *engine[4];
+  wtl_form *forms;
+  wtl_tensor **state;      /* per value x states: optimizer state of parameters, made at compile */
+  wtl_seen *seen;          /* per value */
+  void *one;               /* the gradient of the loss with respect to itself */
+  char *arena;
+  size_t arena_bytes;
+  wtl_program *programs, *current;
+};
+
+enum { WTL_STATES = 2 };   /* most states of one parameter */
+static inline int wtl_rule_states(const wtl_update_rule *r) { return r->op->n_in - 3; }
+
+wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, const wtl_update_rule *rule, wtl_plan **out);
+/* The program for a batch: found, or written now. */
+wtl_status wtl_program_create(wtl_plan *p, int64_t batch, wtl_program **out);
+void wtl_program_destroy(wtl_program *g);
+/* Buffers written in place, then offsets. */
+wtl_status wtl_arena_place(wtl_program *g);
+/* The buffer that b was merged into. */
+int wtl_buf_root(const wtl_program *g, int b);
+/* Copy from one layout to another, outside a program. */
+wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *from, const void *src, const wtl_layout *to, void *dst);
+/* The engine that owns either layout. */
+wtl_engine *wtl_layout_engine(const wtl_layout *from, const wtl_layout *to);
+
+#endif
