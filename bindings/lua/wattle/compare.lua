@@ -1,0 +1,122 @@
+-- From the rows of runs.csv to a summary: one row a technique and level, with spread, and set against the
+-- baseline by seed. Which columns are compared how is the caller's; the statistics are stats.lua's.
+local results = require "wattle.results"
+local stats = require "wattle.stats"
+
+local compare = {}
+
+local function append(list, name, kind)
+  list[#list + 1] = { name = name, type = kind }
+end
+
+-- The columns of a summary made with these options (see compare.summary).
+function compare.columns(o)
+  local cols = {}
+  for _, name in ipairs(o.by) do append(cols, name, results.find(o.columns, name).type) end
+  append(cols, "runs", "integer")
+  append(cols, "runs_ok", "integer")
+  append(cols, "seeds", "integer")
+  append(cols, "spread", "text") -- what low and high are: ci95 or range
+  for _, name in ipairs(o.differences or {}) do
+    for _, suffix in ipairs { "", "_sd", "_low", "_high", "_diff", "_diff_low", "_diff_high" } do
+      append(cols, name .. suffix, "number")
+    end
+  end
+  for _, name in ipairs(o.ratios or {}) do
+    for _, suffix in ipairs { "", "_sd", "_ratio", "_ratio_low", "_ratio_high" } do
+      append(cols, name .. suffix, "number")
+    end
+    append(cols, name .. "_verdict", "text")
+  end
+  for _, name in ipairs(o.means or {}) do append(cols, name, "number") end
+  return cols
+end
+
+local function key_of(row, by)
+  local parts = {}
+  for i, name in ipairs(by) do parts[i] = tostring(row[name]) end
+  return table.concat(parts, "\0")
+end
+
+local function matches(row, wanted)
+  for k, v in pairs(wanted) do
+    if row[k] ~= v then return false end
+  end
+  return true
+end
+
+-- Groups in the order in which `order` (a list of tables with the `by` columns) or else the rows name them.
+local function groups_of(o)
+  local groups, at = {}, {}
+  local function group(row)
+    local key = key_of(row, o.by)
+    if not at[key] then
+      at[key] = { row = row, rows = {}, ok = {}, timed = {} }
+      groups[#groups + 1] = at[key]
+    end
+    return at[key]
+  end
+  for _, case in ipairs(o.order or {}) do group(case) end
+  for _, row in ipairs(o.rows) do
+    local g = group(row)
+    table.insert(g.rows, row)
+    if row.status == "ok" then
+      table.insert(g.ok, row)
+      -- An interrupted run keeps its accuracy, but its time and energy are not those of one run.
+      if not row.interrupted then table.insert(g.timed, row) end
+    end
+  end
+  return groups
+end
+
+-- Options: rows and columns (as read from runs.csv), by (columns that make a group), baseline ({column = value}: whose
+-- group the others are set against), differences (columns compared by a - b), ratios (columns compared by
+-- a / b, with a verdict), means (columns just averaged), margin, order. Returns the summary's rows and columns, and
+-- the details: for each row {[column] = {value = interval, diff = interval, verdict = stats.verdict's}}.
+function compare.summary(o)
+  local groups, base = groups_of(o), nil
+  for _, g in ipairs(groups) do
+    if o.baseline and matches(g.row, o.baseline) then base = g end
+  end
+  local rows, details = {}, {}
+  for n, g in ipairs(groups) do
+    local row, detail = { runs = #g.rows, runs_ok = #g.ok, spread = "range" }, {}
+    for _, name in ipairs(o.by) do row[name] = g.row[name] end
+    local seeds = {}
+    for _, r in ipairs(g.ok) do seeds[r.seed] = true end
+    row.seeds = 0
+    for _ in pairs(seeds) do row.seeds = row.seeds + 1 end
+
+    for _, name in ipairs(o.differences or {}) do
+      local mine = stats.by_seed(g.ok, name)
+      local i = stats.interval((stats.values(mine)))
+      row.spread = i.kind
+      row[name], row[name .. "_sd"], row[name .. "_low"], row[name .. "_high"] = i.mean, i.sd, i.low, i.high
+      detail[name] = { value = i }
+      if base and base ~= g then
+        local d = stats.interval((stats.paired(mine, stats.by_seed(base.ok, name))))
+        row[name .. "_diff"], row[name .. "_diff_low"], row[name .. "_diff_high"] = d.mean, d.low, d.high
+        detail[name].diff = d
+      end
+    end
+    for _, name in ipairs(o.ratios or {}) do
+      local mine = stats.by_seed(g.timed, name)
+      local i = stats.interval((stats.values(mine)))
+      row[name], row[name .. "_sd"] = i.mean, i.sd
+      detail[name] = { value = i }
+      if base and base ~= g then
+        local v = stats.verdict(mine, stats.by_seed(base.timed, name), o.margin)
+        row[name .. "_ratio"], row[name .. "_ratio_low"], row[name .. "_ratio_high"] = v.ratio, v.low, v.high
+        row[name .. "_verdict"] = v.n > 0 and v.verdict or nil
+        detail[name].verdict = v
+      end
+    end
+    for _, name in ipairs(o.means or {}) do
+      row[name] = stats.mean((stats.values(stats.by_seed(g.ok, name))))
+    end
+    rows[n], details[n] = row, detail
+  end
+  return rows, compare.columns(o), details
+end
+
+return compare

@@ -1,0 +1,302 @@
+-- Mei & Stamp 2025, "Energy Considerations for Large Pretrained Neural Networks" (arXiv 2506.01311), at equal steps:
+-- one pretrained checkpoint is compressed in several ways, each copy is trained on by the same steps over the same
+-- images in the same order, and accuracy, time and energy are set against the copy that was not compressed.
+-- What the paper does not publish (models, data, rates, levels) is an option here, and its default is assumed.
+-- Runs and result files are wattle.experiment's; this script says what is compared.
+
+local wattle = require "wattle"
+local cli = require "wattle.cli"
+local compare = require "wattle.compare"
+local progress = require "wattle.progress"
+local results = require "wattle.results"
+local text = require "wattle.table"
+local core = wattle.core
+
+-- The validation images are the same in every run, whatever its seed.
+local VALIDATION_IMAGES, VALIDATION_SEED = 5000, 0
+
+-- One row a technique: the option that lists its levels, their unit, how the table writes one, and how to compress.
+local TECHNIQUES = {
+  { name = "baseline" },
+  { name = "scr_zero", option = "bits", unit = "bits", label = "%g low bits zero",
+    compress = function(model, level) return wattle.compress.scr(model, { bits = math.tointeger(level), arm = "zero" }) end },
+  { name = "prune_global", option = "amounts", unit = "fraction_removed", label = "%g removed",
+    compress = function(model, level) return wattle.compress.prune(model, { amount = level, scope = "global" }) end },
+  { name = "lowrank", option = "energies", unit = "energy_kept", label = "%g energy kept",
+    compress = function(model, level) return wattle.compress.lowrank(model, { energy = level }) end },
+}
+local technique_names, technique = {}, {}
+for i, t in ipairs(TECHNIQUES) do technique_names[i], technique[t.name] = t.name, t end
+
+local spec = {
+  name = "mei2025",
+  about = "Pretrains a network on Fashion-MNIST, compresses it by every technique and level, trains each copy on for the "
+    .. "same steps, and compares accuracy, time and energy with the uncompressed copy, paired by seed "
+    .. "(Mei & Stamp 2025, arXiv 2506.01311).",
+  options = {
+    { "model", "string", "resnet20", "mlp, lenet5, resnet8, resnet14, resnet20, ...", value = "NAME" },
+    { "width", "integer", nil, "channels of the first stage, for models that have a width", value = "N", min = 1 },
+    { "data", "string", nil, "folder of Fashion-MNIST's four IDX files (default: Debian's package)", value = "DIR" },
+    { "train-images", "integer", 55000, "how many training images to use", value = "N", min = 1, max = 55000 },
+    { "out", "string", nil, "folder for the results, absent or empty (default: mei2025- and the time)", value = "DIR" },
+    { "checkpoint", "string", nil, "start from this file instead of pretraining", value = "FILE" },
+    { "epochs", "integer", 10, "epochs of pretraining", value = "N", min = 1 },
+    { "tune-epochs", "integer", 2, "epochs that every copy is trained on", value = "N", min = 1 },
+    { "seeds", "integers", { 3 }, "one number is a count (3 means 1,2,3), several are the seeds themselves", value = "N|A,B,..." },
+    { "repeats", "integer", 1, "runs of each technique, level and seed", value = "N", min = 1 },
+    { "techniques", "strings", technique_names, "which to run", value = "A,B,...", choices = technique_names },
+    { "bits", "integers", { 8, 16, 20 }, "levels of scr_zero: low-order bits set to zero", value = "A,B,...", min = 1, max = 23 },
+    { "amounts", "numbers", { 0.3, 0.5, 0.8 }, "levels of prune_global: share of weights removed", value = "A,B,...", min = 0, max = 0.999 },
+    { "energies", "numbers", { 0.9, 0.99 }, "levels of lowrank: share of squared singular values kept", value = "A,B,...", min = 0.001, max = 1 },
+    { "batch-size", "integer", 128, "images a step", value = "N", min = 1 },
+    { "lr", "number", 0.1, "first learning rate of pretraining (cosine to 0)", value = "X", min = 0 },
+    { "tune-lr", "number", 0.01, "first learning rate of training on (cosine to 0)", value = "X", min = 0 },
+    { "momentum", "number", 0.9, "Nesterov momentum", value = "X", min = 0, max = 1 },
+    { "weight-decay", "number", 5e-4, "L2 penalty", value = "X", min = 0 },
+    { "backend", "string", "auto", "kernels to compute with", value = "NAME", choices = { "auto", "onednn", "blas", "reference" } },
+    { "threads", "integer", nil, "threads to compute with (default: all processors)", value = "N", min = 1, max = 1024 },
+    { "keep-models", "flag", false, "keep every trained model in the results' folder models" },
+    { "quick", "flag", false, "a small version that takes a few minutes" },
+  },
+  presets = { quick = { model = "resnet8", width = 8, ["train-images"] = 5000, epochs = 4, ["tune-epochs"] = 1, ["batch-size"] = 64 } },
+  notes = "Assumed, since the paper does not publish them: model, data, rates, epochs, batch size and all levels.\n",
+}
+
+local function die(message)
+  io.stderr:write("mei2025: ", message, "\n")
+  os.exit(1, true)
+end
+
+-- v, or the end of the program where the world said no.
+local function need(v, message)
+  if v == nil or v == false then die(tostring(message)) end
+  return v
+end
+
+---- what is run ----
+
+local function seeds_of(list)
+  if #list > 1 then return list end
+  local seeds = {}
+  if list[1] < 1 then die("--seeds: a count must be at least 1") end
+  for i = 1, list[1] do seeds[i] = i end
+  return seeds
+end
+
+local function cases_of(o)
+  local cases = {}
+  for _, name in ipairs(o.techniques) do
+    local t = technique[name]
+    if t.option then
+      for _, level in ipairs(o[t.option]) do cases[#cases + 1] = { technique = name, level = level, level_unit = t.unit } end
+    else
+      cases[#cases + 1] = { technique = name }
+    end
+  end
+  return cases
+end
+
+local function load_data(o)
+  local sets = need(wattle.data.fashion_mnist { dir = o.data })
+  local train, val = sets.train:split({ #sets.train - VALIDATION_IMAGES, VALIDATION_IMAGES }, VALIDATION_SEED)
+  if o.train_images < #train then train = train:take(o.train_images) end
+  return { train = train, val = val, test = sets.test }
+end
+
+local function new_model(o)
+  local options = { num_classes = 10, in_channels = 1 }
+  options.width = o.width
+  return wattle.models.create(o.model, options)
+end
+
+-- Loads a checkpoint into a new model; a file of another model is told by its names and shapes.
+local function model_from(o, dict)
+  local model = new_model(o)
+  local diff = model:load_state_dict(dict)
+  for _, what in ipairs { "missing", "unexpected", "mismatched" } do
+    local names = diff[what]
+    if #names > 0 then
+      return nil, ("the checkpoint does not fit %s: %s %s%s"):format(o.model, what, tostring(names[1]),
+        #names > 1 and (" and %d more"):format(#names - 1) or "")
+    end
+  end
+  return model
+end
+
+local function train(o, model, data, epochs, lr, seed, meter, show)
+  return wattle.fit {
+    model = model, data = { train = data.train, val = data.val }, epochs = epochs, batch_size = o.batch_size, seed = seed,
+    optimizer = { "sgd", lr = lr, momentum = o.momentum, nesterov = o.momentum > 0, weight_decay = o.weight_decay },
+    schedule = wattle.schedule.cosine { lr = lr, epochs = epochs, per = "step" },
+    backend = o.backend, meter = meter, progress = show,
+  }
+end
+
+-- Trains the checkpoint that all copies start from, and writes it into the results.
+local function pretrain(o, data, start)
+  return function(stage)
+    wattle.manual_seed(stage.seed)
+    local model = new_model(o)
+    local history = train(o, model, data, o.epochs, o.lr, stage.seed, stage)
+    if history.status ~= "ok" then error("pretraining: loss is not finite; a lower --lr may help", 0) end
+    local test = wattle.evaluate(model, data.test, { batch_size = o.batch_size, backend = o.backend, meter = stage })
+    io.stderr:write(("pretrained: %.2f %% of the test images\n"):format(test.top1_pct))
+    start.dict = model:state_dict()
+    local saved, message = wattle.save(stage.out .. "/checkpoint.safetensors", start.dict,
+      { model = o.model, init = start.name, seed = tostring(stage.seed), test_top1_pct = ("%.2f"):format(test.top1_pct) })
+    if not saved then error(message, 0) end
+    start.sha256 = core.sha256_dict(start.dict)
+    return { epoch_rows = history }
+  end
+end
+
+local function read_checkpoint(o, start)
+  local dict, meta = wattle.load(o.checkpoint)
+  need(dict, meta)
+  need(model_from(o, dict))
+  start.dict, start.sha256 = dict, core.sha256_dict(dict)
+  start.name = results.identifier(meta and meta.init or "checkpoint", "init_")
+end
+
+-- The size of the model as a file.
+local function disk_bytes(o, case, model)
+  local folder = case.out .. "/models"
+  local made, message = core.mkdir(folder)
+  if not made then error(message, 0) end
+  local path = ("%s/%s.safetensors"):format(folder, case.run_id)
+  local saved, reason = wattle.save(path, model:state_dict())
+  if not saved then error(reason, 0) end
+  local file <close> = assert(io.open(path, "rb"))
+  local bytes = file:seek "end"
+  if not o.keep_models then
+    core.remove(path)
+    core.remove(folder)
+  end
+  return bytes
+end
+
+-- One copy: load, compress, train on, evaluate.
+local function run_case(o, data, start)
+  return function(case)
+    local arm = technique[case.technique]
+    wattle.manual_seed(case.seed)
+    local model, message = model_from(o, start.dict)
+    if not model then error(message, 0) end
+    if arm.compress then
+      local r <close> = case:region "compress"
+      model = arm.compress(model, case.level)
+      r:stop()
+    end
+    local history = train(o, model, data, o.tune_epochs, o.tune_lr, case.seed, case, false)
+    if history.status ~= "ok" then return { status = history.status, epoch_rows = history } end
+    local test = wattle.evaluate(model, data.test, { batch_size = o.batch_size, backend = o.backend, meter = case })
+    local cost = model:compile { input = { 1, table.unpack(data.test.shape) }, mode = "eval", backend = o.backend }:info()
+    return {
+      init_sha256 = "sha256_" .. start.sha256, init = start.name,
+      steps = history.steps, samples_seen = history.samples_seen, epochs = #history, epoch_rows = history,
+      val_top1_pct = history[#history].val_top1_pct,
+      test_top1_pct = test.top1_pct, macro_f1 = test.macro_f1, loss = test.loss,
+      params = model:num_parameters(), nonzeros = wattle.nonzeros(model),
+      flops_per_image = cost.forward_flops, flops_executed_per_image = cost.forward_flops,
+      disk_bytes = disk_bytes(o, case, model),
+    }
+  end
+end
+
+---- what is said ----
+
+local function interval(i, format)
+  if not (i and i.low) then return "" end
+  return ("[" .. format .. ", " .. format .. "]"):format(i.low, i.high)
+end
+
+local function print_table(rows, details, measured)
+  local cost = measured and "energy_train_j" or "duration_train_s"
+  local lines = {}
+  for n, row in ipairs(rows) do
+    local d, t = details[n], technique[row.technique]
+    local top1, time, verdict = d.test_top1_pct, d[cost], d[cost].verdict
+    lines[n] = {
+      row.technique, row.level and t.label:format(row.level) or "", ("%d/%d"):format(row.runs_ok, row.runs),
+      text.spread(top1.value, 2), top1.diff and top1.diff.mean and ("%+.2f"):format(top1.diff.mean) or "",
+      interval(top1.diff, "%+.2f"), text.number(time.value.mean, 2),
+      verdict and verdict.ratio and ("%.3f"):format(verdict.ratio) or "", interval(verdict, "%.3f"),
+      verdict and verdict.verdict or "", text.count(row.params), text.count(row.nonzeros),
+      text.count(row.flops_per_image), text.count(row.disk_bytes), text.number(row.energy_est_j, 1),
+    }
+  end
+  io.stdout:write(text.render({
+    "technique", { "level", "left" }, "runs", "test top-1 %", "points", { "", "left" },
+    measured and "train J" or "train s", "ratio", { "", "left" }, { "verdict", "left" },
+    "params", "nonzero", "FLOPs/image", "bytes", "est. J",
+  }, lines))
+end
+
+local function print_notes(o, rows, seeds, measured)
+  local ci = #seeds >= 3
+  local notes = {
+    ("Equal steps: every copy of %s was trained on for %d epoch%s over the same images in the same order."):format(
+      o.model, o.tune_epochs, o.tune_epochs == 1 and "" or "s"),
+    "points: difference of test top-1 to the baseline; ratio: to the baseline's; both paired by seed, "
+      .. (ci and "with 95 % intervals (± too)." or "with the range over seeds: an interval needs three seeds."),
+    "verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval leaves out 1.",
+    measured and "Energy is measured: the verdict is about the joules of training."
+      or "No energy counters here: energy verdicts need them, so the verdict is about time. est. J is CPU time times a constant.",
+    "Not answered by this table: equal accuracy, equal joules, the full cycle with inference.",
+    "Assumed, since the paper does not publish them: model, data, rates, epochs, batch size and all levels.",
+  }
+  io.stdout:write("\n", table.concat(notes, "\n"), "\n")
+  for _, row in ipairs(rows) do
+    if row.runs_ok < row.runs then
+      io.stdout:write(("%s%s: %d of %d runs did not end well.\n"):format(row.technique,
+        row.level and (" %g"):format(row.level) or "", row.runs - row.runs_ok, row.runs))
+    end
+  end
+end
+
+local function report(o, experiment, seeds)
+  local by = { "technique", "level", "level_unit" }
+  local rows, columns, details = compare.summary {
+    rows = experiment.rows, columns = experiment.columns, by = by, order = experiment.cases,
+    baseline = { technique = "baseline" }, differences = { "test_top1_pct", "val_top1_pct" },
+    ratios = { "duration_train_s", "energy_train_j" },
+    means = { "params", "nonzeros", "flops_per_image", "disk_bytes", "duration_s", "energy_j", "energy_est_j", "peak_rss_bytes" },
+  }
+  local path = experiment.out .. "/summary.csv"
+  need(results.write(path, columns, rows))
+  local measured = false
+  for _, row in ipairs(rows) do measured = measured or row.energy_train_j ~= nil end
+  io.stdout:write("\n")
+  print_table(rows, details, measured)
+  print_notes(o, rows, seeds, measured)
+  io.stdout:write("Results: ", experiment.out, " (runs.csv, epochs.csv, energy.csv, summary.csv, runs.json)\n")
+end
+
+local function main()
+  local o = cli.main(spec, arg)
+  if o.threads then core.threads(o.threads) end
+  o.out = o.out or os.date "mei2025-%Y%m%d-%H%M%S"
+  local seeds, began = seeds_of(o.seeds), core.now()
+  local data = load_data(o)
+  local start = { name = ("fashion_mnist_e%d"):format(o.epochs) }
+  if o.checkpoint then read_checkpoint(o, start) end
+
+  local asked = {}
+  for k, v in pairs(o) do
+    if k ~= "given" and k ~= "out" then asked[k] = v end
+  end
+  local experiment = need(wattle.experiment {
+    name = "mei2025", out = o.out, factors = cases_of(o), seeds = seeds, repeats = o.repeats, raise = false,
+    constants = { model = o.model, dataset = "fashion_mnist", backend = o.backend, dtype = "f32", width = o.width,
+                  train_images = #data.train, batch_size = o.batch_size, tune_lr = o.tune_lr },
+    columns = { { "width", "integer" }, { "train_images", "integer" }, { "batch_size", "integer" }, { "tune_lr", "number" } },
+    options = asked,
+    prepare = not o.checkpoint and pretrain(o, data, start) or nil,
+    run = run_case(o, data, start),
+  })
+  report(o, experiment, seeds)
+  io.stdout:write("Took ", progress.duration(core.now() - began), ".\n")
+  if experiment.failed > 0 then os.exit(1, true) end
+end
+
+main()
