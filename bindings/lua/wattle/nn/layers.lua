@@ -1,0 +1,312 @@
+-- The layers: PyTorch's names, options and defaults (torch.nn), given as one table of named options. Each is a
+-- class of modules over wattle.ops; an unknown option is an error that suggests the nearest. Tensors are NCHW.
+-- Layers with numbers to draw use PyTorch's own distributions, by the rule in nn.initialise.
+
+local wattle = require "wattle"
+local core, ops = wattle.core, wattle.ops
+local where = require "wattle.where"
+local util = require "wattle.util"
+local module = require "wattle.nn.module"
+
+local layers = {}
+
+-- ---- options -------------------------------------------------------------------------------------------------
+
+-- The options table of `what`, its names checked. A missing table is an error where something must be given.
+local function options(o, allowed, what)
+  if type(o) ~= "table" then
+    where.raise("%s: options go into one table, as in %s{%s = ...}", what, what, allowed[1])
+  end
+  util.check_options(o, allowed, what)
+  return o
+end
+
+local function count(o, name, what, default, least)
+  local v = o[name]
+  if v == nil then v = default end
+  local n = math.tointeger(v)
+  if type(v) ~= "number" or not n or n < (least or 1) then
+    where.raise("%s: %s must be an integer of at least %d, got %s", what, name, least or 1, tostring(v))
+  end
+  return n
+end
+
+-- One integer for both directions, or {height, width}.
+local function pair(o, name, what, default, least)
+  local v = o[name]
+  if type(v) ~= "table" then
+    local n = count(o, name, what, default, least)
+    return { n, n }
+  end
+  if #v ~= 2 then where.raise("%s: %s must be one integer or {height, width}", what, name) end
+  return { count({ [name] = v[1] }, name, what, nil, least), count({ [name] = v[2] }, name, what, nil, least) }
+end
+
+local function real(o, name, what, default, low, high)
+  local v = o[name]
+  if v == nil then v = default end
+  if type(v) ~= "number" or not (v >= low and v <= high) then
+    where.raise("%s: %s must be a number from %g to %g, got %s", what, name, low, high, tostring(v))
+  end
+  return v
+end
+
+local function flag(o, name, what, default)
+  local v = o[name]
+  if v == nil then return default end
+  if type(v) ~= "boolean" then where.raise("%s: %s must be true or false, got %s", what, name, tostring(v)) end
+  return v
+end
+
+local function tuple(p)
+  return ("(%d, %d)"):format(p[1], p[2])
+end
+
+local function py(b)
+  return b and "True" or "False"
+end
+
+-- ---- convolution and linear ----------------------------------------------------------------------------------
+
+-- nn.Conv2d{in_channels =, out_channels =, kernel_size =, stride = 1, padding = 0, dilation = 1, groups = 1,
+-- bias = true} (torch.nn.Conv2d). x (N,C,H,W) -> (N,O,OH,OW), OH = floor((H + 2p - d(K-1) - 1)/s) + 1. Sizes
+-- are one integer or {height, width}. Parameters: weight (O, C/groups, KH, KW), bias (O), drawn from
+-- +-1/sqrt(fan_in) with fan_in = C/groups * KH * KW.
+local Conv2d = module.class "Conv2d"
+layers.Conv2d = Conv2d
+
+local conv_options = { "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
+                       "bias" }
+
+function Conv2d:init(o)
+  local what = "nn.Conv2d"
+  options(o, conv_options, what)
+  self.in_channels = count(o, "in_channels", what)
+  self.out_channels = count(o, "out_channels", what)
+  self.kernel_size = pair(o, "kernel_size", what)
+  self.stride = pair(o, "stride", what, 1)
+  self.padding = pair(o, "padding", what, 0, 0)
+  self.dilation = pair(o, "dilation", what, 1)
+  self.groups = count(o, "groups", what, 1)
+  if self.in_channels % self.groups ~= 0 or self.out_channels % self.groups ~= 0 then
+    where.raise("nn.Conv2d: groups = %d must divide in_channels = %d and out_channels = %d",
+                self.groups, self.in_channels, self.out_channels)
+  end
+  local cin, kh, kw = self.in_channels // self.groups, self.kernel_size[1], self.kernel_size[2]
+  local rule = module.uniform(1 / math.sqrt(cin * kh * kw))
+  self.weight = module.Parameter(core.zeros{ self.out_channels, cin, kh, kw }, rule)
+  if flag(o, "bias", what, true) then self.bias = module.Parameter(core.zeros{ self.out_channels }, rule) end
+end
+
+function Conv2d:forward(x)
+  return ops.conv2d(x, self.weight, self.bias,
+                    { stride = self.stride, padding = self.padding, dilation = self.dilation, groups = self.groups })
+end
+
+function Conv2d:extra_repr()
+  local parts = { ("%d, %d, kernel_size=%s, stride=%s"):format(
+    self.in_channels, self.out_channels, tuple(self.kernel_size), tuple(self.stride)) }
+  local function add(differs, text) if differs then parts[#parts + 1] = text end end
+  add(self.padding[1] ~= 0 or self.padding[2] ~= 0, "padding=" .. tuple(self.padding))
+  add(self.dilation[1] ~= 1 or self.dilation[2] ~= 1, "dilation=" .. tuple(self.dilation))
+  add(self.groups ~= 1, ("groups=%d"):format(self.groups))
+  add(not self.bias, "bias=False")
+  return table.concat(parts, ", ")
+end
+
+-- nn.Linear{in_features =, out_features =, bias = true} (torch.nn.Linear). x (...,I) -> (...,O), y = x W^T + b.
+-- Parameters: weight (O, I), bias (O), drawn from +-1/sqrt(I).
+local Linear = module.class "Linear"
+layers.Linear = Linear
+
+function Linear:init(o)
+  local what = "nn.Linear"
+  options(o, { "in_features", "out_features", "bias" }, what)
+  self.in_features = count(o, "in_features", what)
+  self.out_features = count(o, "out_features", what)
+  local rule = module.uniform(1 / math.sqrt(self.in_features))
+  self.weight = module.Parameter(core.zeros{ self.out_features, self.in_features }, rule)
+  if flag(o, "bias", what, true) then self.bias = module.Parameter(core.zeros{ self.out_features }, rule) end
+end
+
+function Linear:forward(x)
+  return ops.linear(x, self.weight, self.bias)
+end
+
+function Linear:extra_repr()
+  return ("in_features=%d, out_features=%d, bias=%s"):format(self.in_features, self.out_features, py(self.bias))
+end
+
+-- ---- normalization -------------------------------------------------------------------------------------------
+
+-- nn.BatchNorm2d{num_features =, eps = 1e-5, momentum = 0.1, affine = true} (torch.nn.BatchNorm2d). x
+-- (N,C,H,W), each channel over N, H, W. In training: the batch's own mean and variance, and the running ones
+-- move towards them; else the running ones. Parameters: weight (C) of ones, bias (C) of zeros; buffers:
+-- running_mean (C), running_var (C). PyTorch's num_batches_tracked, which only counts, is not kept, and ignored
+-- when loaded.
+local BatchNorm2d = module.class "BatchNorm2d"
+BatchNorm2d.ignored = { "num_batches_tracked" }
+layers.BatchNorm2d = BatchNorm2d
+
+function BatchNorm2d:init(o)
+  local what = "nn.BatchNorm2d"
+  options(o, { "num_features", "eps", "momentum", "affine" }, what)
+  local n = count(o, "num_features", what)
+  self.num_features = n
+  self.eps = real(o, "eps", what, 1e-5, 0, 1)
+  self.momentum = real(o, "momentum", what, 0.1, 0, 1)
+  if flag(o, "affine", what, true) then
+    self.weight = module.Parameter(core.ones{ n })
+    self.bias = module.Parameter(core.zeros{ n })
+  end
+  self.running_mean = module.Buffer(core.zeros{ n })
+  self.running_var = module.Buffer(core.ones{ n })
+end
+
+function BatchNorm2d:forward(x)
+  return ops.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var,
+                        { training = self.training, momentum = self.momentum, eps = self.eps })
+end
+
+function BatchNorm2d:extra_repr()
+  return ("%d, eps=%s, momentum=%s, affine=%s, track_running_stats=True"):format(
+    self.num_features, ("%g"):format(self.eps), ("%g"):format(self.momentum), py(self.weight))
+end
+
+-- ---- activation, pooling, shape ------------------------------------------------------------------------------
+
+-- nn.ReLU() (torch.nn.ReLU). Any shape; y = max(x, 0).
+local ReLU = module.class "ReLU"
+layers.ReLU = ReLU
+
+function ReLU:init(o)
+  if o ~= nil then options(o, {}, "nn.ReLU") end
+end
+
+function ReLU:forward(x)
+  return ops.relu(x)
+end
+
+-- nn.MaxPool2d{kernel_size =, stride = kernel_size, padding = 0} (torch.nn.MaxPool2d). x (N,C,H,W) ->
+-- (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as -infinity.
+local MaxPool2d = module.class "MaxPool2d"
+layers.MaxPool2d = MaxPool2d
+
+function MaxPool2d:init(o)
+  local what = "nn.MaxPool2d"
+  options(o, { "kernel_size", "stride", "padding" }, what)
+  self.kernel_size = pair(o, "kernel_size", what)
+  self.stride = o.stride and pair(o, "stride", what) or self.kernel_size
+  self.padding = pair(o, "padding", what, 0, 0)
+  for i = 1, 2 do
+    if 2 * self.padding[i] > self.kernel_size[i] then
+      where.raise("nn.MaxPool2d: padding %s is more than half of kernel_size %s", tuple(self.padding),
+                  tuple(self.kernel_size))
+    end
+  end
+end
+
+function MaxPool2d:forward(x)
+  return ops.max_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding })
+end
+
+-- PyTorch prints what the user gave; here both forms print as one integer where height and width agree.
+local function brief(p)
+  return p[1] == p[2] and tostring(p[1]) or tuple(p)
+end
+
+function MaxPool2d:extra_repr()
+  return ("kernel_size=%s, stride=%s, padding=%s"):format(brief(self.kernel_size), brief(self.stride),
+                                                          brief(self.padding))
+end
+
+-- nn.GlobalAvgPool2d() (PyTorch: AdaptiveAvgPool2d(1), then flatten). x (N,C,H,W) -> (N,C), the mean over H and
+-- W.
+local GlobalAvgPool2d = module.class "GlobalAvgPool2d"
+layers.GlobalAvgPool2d = GlobalAvgPool2d
+
+function GlobalAvgPool2d:init(o)
+  if o ~= nil then options(o, {}, "nn.GlobalAvgPool2d") end
+end
+
+function GlobalAvgPool2d:forward(x)
+  return ops.global_avg_pool2d(x)
+end
+
+-- nn.Flatten{start_dim = 1, end_dim = -1} (torch.nn.Flatten). Dims start_dim..end_dim become one; the default
+-- turns (N,C,H,W) into (N,C*H*W). Dims count from 0, negative ones from the end.
+local Flatten = module.class "Flatten"
+layers.Flatten = Flatten
+
+function Flatten:init(o)
+  o = o == nil and {} or options(o, { "start_dim", "end_dim" }, "nn.Flatten")
+  self.start_dim = count(o, "start_dim", "nn.Flatten", 1, -8)
+  self.end_dim = count(o, "end_dim", "nn.Flatten", -1, -8)
+end
+
+function Flatten:forward(x)
+  return ops.flatten(x, { start_dim = self.start_dim, end_dim = self.end_dim })
+end
+
+function Flatten:extra_repr()
+  return ("start_dim=%d, end_dim=%d"):format(self.start_dim, self.end_dim)
+end
+
+-- nn.Identity() (torch.nn.Identity). Any shape; y = x. Options are accepted and unused, as PyTorch's are.
+local Identity = module.class "Identity"
+layers.Identity = Identity
+
+function Identity:forward(x)
+  return x
+end
+
+-- ---- containers ----------------------------------------------------------------------------------------------
+
+-- Children are named "0", "1", ... as PyTorch's are; container[i] is the i-th (from 1, as Lua counts),
+-- #container how many.
+local Container = module.class "Container"
+Container.positions = true
+
+local function children(what, ...)
+  local list = { ... }
+  if #list == 1 and type(list[1]) == "table" and not module.is_module(list[1]) then list = list[1] end
+  for i = 1, select("#", ...) do
+    if select(i, ...) == nil then where.raise("%s: argument %d is nil, not a module", what, i) end
+  end
+  for i, child in ipairs(list) do
+    if not module.is_module(child) then
+      where.raise("%s: number %d is a %s, not a module", what, i, type(child))
+    end
+  end
+  return list
+end
+
+function Container:init(...)
+  for i, child in ipairs(children("nn." .. self.class_name, ...)) do self[i] = child end
+end
+
+-- container:append(module) -> container. Puts a module at the end (PyTorch: append).
+function Container:append(child)
+  self[#self + 1] = children("append", child)[1]
+  return self
+end
+
+-- nn.Sequential(a, b, ...) or nn.Sequential{a, b, ...} (torch.nn.Sequential): a function of one value, each
+-- child applied to what the one before gave.
+local Sequential = module.class("Sequential", Container)
+layers.Sequential = Sequential
+
+function Sequential:forward(x)
+  for i = 1, #self do x = self[i](x) end
+  return x
+end
+
+-- nn.ModuleList{a, b, ...} (torch.nn.ModuleList): modules in a list, called by whoever holds it.
+local ModuleList = module.class("ModuleList", Container)
+layers.ModuleList = ModuleList
+
+function ModuleList:forward()
+  where.raise("nn.ModuleList has no forward: call its children, as in list[1](x)")
+end
+
+return layers

@@ -1,0 +1,528 @@
+-- Modules: classes, instances that see every field set, parameters named by field paths, state dicts, and calls
+-- that know where in the model they are. May use wattle.core and wattle.where; layers are in nn/layers.lua,
+-- tracing into a plan is in nn/compile.lua.
+--
+-- An instance is an empty table with one private record, so that __newindex sees every assignment: fields keep
+-- the order in which they were set (it is the order of the parameters), and each change bumps the module's
+-- stamp, by which a plan compiled before knows that it is stale. Fields whose names begin with "_" are the
+-- user's scratch: they are stored plainly, never bump, and what they hold is not part of the model.
+
+local core = require("wattle").core
+local where = require "wattle.where"
+
+local raise = where.raise
+
+-- How a userdata is told from others: by its metatable, taken from a specimen.
+local param_type = debug.getmetatable(core.param(core.zeros{ 1 }, "parameter"))
+
+local RECORD = {} -- the key of an instance's record: {class, fields, order, stamp, training}
+local Module = {} -- the methods that every module has
+local instance = { __name = "nn.Module" } -- the metatable of every instance
+
+-- Parameters whose values have not been drawn yet: param -> {version, rule}. See initialise.
+local pending = setmetatable({}, { __mode = "k" })
+
+-- Modules whose forward is running, outermost first; and what compile is tracing: {graph, paths, training}.
+local frames = {}
+local guarding = false
+local trace
+
+local function is_param(v)
+  return debug.getmetatable(v) == param_type
+end
+
+local function is_module(v)
+  return type(v) == "table" and rawget(v, RECORD) ~= nil
+end
+
+local function join(path, name)
+  return path == "" and name or path .. "." .. name
+end
+
+-- ---- walking -------------------------------------------------------------------------------------------------
+
+-- visit(path, module) for root ("") and every module below it, parents first, in the order of their fields. One
+-- that occurs at several places is visited once, under its first path; with `all`, at each.
+local function walk(root, visit, all)
+  local seen, open = {}, {}
+  local function go(module, path)
+    if open[module] then raise("nn: module %s contains itself", path) end
+    if seen[module] and not all then return end
+    seen[module], open[module] = true, true
+    visit(path, module)
+    local record = rawget(module, RECORD)
+    for _, name in ipairs(record.order) do
+      local child = record.fields[name]
+      if is_module(child) then go(child, join(path, name)) end
+    end
+    open[module] = nil
+  end
+  go(root, "")
+end
+
+-- Parameters and buffers below root as {name =, param =, kind =} in PyTorch's order: a module's own parameters,
+-- its own buffers, then its children's. Shared ones come once, under their first name; with `all`, under each
+-- name.
+local function entries(root, kind, all)
+  local list, seen = {}, {}
+  walk(root, function(path, module)
+    local record = rawget(module, RECORD)
+    for _, wanted in ipairs{ "parameter", "buffer" } do
+      for _, name in ipairs(kind and kind ~= wanted and {} or record.order) do
+        local p = record.fields[name]
+        if is_param(p) and p:kind() == wanted and (all or not seen[p]) then
+          seen[p] = true
+          list[#list + 1] = { name = join(path, name), param = p, kind = wanted }
+        end
+      end
+    end
+  end, all)
+  return list
+end
+
+-- module -> its first path below root.
+local function paths_of(root)
+  local paths = {}
+  walk(root, function(path, module) paths[module] = path end)
+  return paths
+end
+
+-- ---- initial values ------------------------------------------------------------------------------------------
+
+-- nn.Parameter(t [, rule]): a trainable parameter over tensor t (torch.nn.Parameter). With a rule the value is
+-- drawn later, when the parameter's full name is known (see nn.initialise), and reads NaN until then:
+-- rule(tensor, seed, name) fills the tensor in place, see nn.uniform.
+local function new_parameter(t, rule)
+  local p = core.param(t, "parameter")
+  if rule then
+    p:tensor():fill_(0 / 0)
+    p:touch()
+    pending[p] = { version = p:version(), rule = rule }
+  end
+  return p
+end
+
+-- nn.Buffer(t): a tensor that belongs to the model's state but is not trained (PyTorch: register_buffer).
+local function new_buffer(t)
+  return core.param(t, "buffer")
+end
+
+-- nn.uniform(bound): the rule that draws from [-bound, bound) by (seed, "init", full name, 0).
+local function uniform(bound)
+  return function(t, seed, name) core.uniform(t, seed, "init", name, 0, -bound, bound) end
+end
+
+-- nn.initialise(model [, seed]): draw every parameter that still waits for its value. A value is a function of
+-- the seed and of the parameter's full name seen from `model` ("layer1.0.conv1.weight") alone, so neither the
+-- order of construction nor what else was drawn matters. Happens by itself when a model is first called,
+-- compiled or asked for its parameters or state dict, with wattle.manual_seed's seed; parameters assigned or
+-- loaded before keep what they were given. Call it on the whole model, not on a part, for names to be the
+-- model's.
+local function initialise(model, seed)
+  if next(pending) == nil then return model end
+  for _, entry in ipairs(entries(model)) do
+    local wait = pending[entry.param]
+    if wait then
+      pending[entry.param] = nil
+      if entry.param:version() == wait.version then
+        wait.rule(entry.param:tensor(), seed or core.seed(), entry.name)
+        entry.param:touch()
+      end
+    end
+  end
+  return model
+end
+
+-- ---- calls ---------------------------------------------------------------------------------------------------
+
+local function label(root, module)
+  local path = paths_of(root)[module]
+  local name = rawget(module, RECORD).class.class_name
+  if path == "" then return name end
+  return path and ("%s (%s)"):format(path, name) or name
+end
+
+-- Message handler: the user's line, the innermost module's path, then what went wrong, each once.
+local function explain(root, message)
+  if type(message) ~= "string" then return message end
+  local position, rest = where.split(message)
+  local module = frames[#frames]
+  if not module then return position .. rest end
+  local path = paths_of(root)[module]
+  if path and path ~= "" and rest:sub(1, #path + 2) == path .. ": " then rest = rest:sub(#path + 3) end
+  return ("%sin %s: %s"):format(position, label(root, module), rest)
+end
+
+local function clear(ok, ...)
+  guarding = false
+  for i = #frames, 1, -1 do frames[i] = nil end
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- Runs fn(...) as the outermost work on root: errors are explained, and the stack of modules is emptied after.
+local function guarded(root, fn, ...)
+  if guarding then return fn(...) end
+  guarding = true
+  return clear(xpcall(fn, function(message) return explain(root, message) end, ...))
+end
+
+local function scope()
+  if not trace then return end
+  for i = #frames, 1, -1 do
+    local path = trace.paths[frames[i]]
+    if path then return trace.graph:scope(path) end
+  end
+  trace.graph:scope("")
+end
+
+local function leave(depth, ...)
+  for i = #frames, depth, -1 do frames[i] = nil end
+  scope()
+  return ...
+end
+
+local function run(module, ...)
+  local depth = #frames + 1
+  frames[depth] = module
+  scope()
+  return leave(depth, module:forward(...))
+end
+
+-- Runs fn while modules trace into graph; training says which mode they see.
+local function tracing(root, graph, training, fn)
+  trace = { graph = graph, paths = paths_of(root), training = training }
+  local _ <close> = setmetatable({}, { __close = function() trace = nil end })
+  return guarded(root, fn)
+end
+
+function instance.__call(module, ...)
+  if guarding then return run(module, ...) end
+  initialise(module)
+  return guarded(module, run, module, ...)
+end
+
+-- ---- fields --------------------------------------------------------------------------------------------------
+
+function instance.__index(module, key)
+  local record = rawget(module, RECORD)
+  local value = record.fields[key]
+  if value ~= nil then return value end
+  if key == "training" then
+    if trace then return trace.training end
+    return record.training
+  end
+  if math.type(key) == "integer" then return record.fields[tostring(key - 1)] end -- a container's position
+  return record.class[key]
+end
+
+local function check_field(record, key, value)
+  local owner = record.class.class_name
+  if type(key) ~= "string" then
+    raise("%s: a field's name must be a string, got %s", owner, tostring(key))
+  end
+  if Module[key] ~= nil and key ~= "forward" or key == "training" then
+    raise("%s: %s is a method of every module; give the field another name", owner, key)
+  end
+  if (is_module(value) or is_param(value)) and (key == "" or key:find(".", 1, true)) then
+    raise('%s: "%s" cannot name a module or parameter: names are joined with dots', owner, key)
+  end
+  if type(value) == "table" and not is_module(value) then
+    for _, item in pairs(value) do
+      if is_module(item) or is_param(item) then
+        raise("%s: %s is a plain table with modules or parameters in it, which would not be found; "
+              .. "use nn.ModuleList or nn.Sequential", owner, key)
+      end
+    end
+  end
+end
+
+function instance.__newindex(module, key, value)
+  if type(key) == "string" and key:sub(1, 1) == "_" then return rawset(module, key, value) end
+  local record = rawget(module, RECORD)
+  if math.type(key) == "integer" and record.class.positions then
+    if key < 1 or key > #record.order + 1 then
+      raise("%s: position %d is outside 1..%d", record.class.class_name, key, #record.order + 1)
+    end
+    key = tostring(key - 1)
+  end
+  check_field(record, key, value)
+  local old = record.fields[key]
+  if rawequal(old, value) then return end
+  if old == nil then
+    record.order[#record.order + 1] = key
+  elseif value == nil then
+    for i, name in ipairs(record.order) do
+      if name == key then table.remove(record.order, i) break end
+    end
+  end
+  record.fields[key] = value
+  record.stamp:bump()
+end
+
+-- The number of children that are modules: of a container, its length.
+function instance.__len(module)
+  local n, record = 0, rawget(module, RECORD)
+  for _, name in ipairs(record.order) do
+    if is_module(record.fields[name]) then n = n + 1 end
+  end
+  return n
+end
+
+-- pairs(module): the fields in the order in which they were set.
+function instance.__pairs(module)
+  local record, i = rawget(module, RECORD), 0
+  return function()
+    i = i + 1
+    local name = record.order[i]
+    if name then return name, record.fields[name] end
+  end
+end
+
+-- As PyTorch prints: Name(options), or the children one a line.
+function instance.__tostring(module)
+  local record = rawget(module, RECORD)
+  local extra = record.class.extra_repr and record.class.extra_repr(module) or ""
+  local lines = {}
+  for _, name in ipairs(record.order) do
+    local child = record.fields[name]
+    if is_module(child) then
+      lines[#lines + 1] = ("  (%s): %s"):format(name, (tostring(child):gsub("\n", "\n  ")))
+    end
+  end
+  if #lines == 0 then return ("%s(%s)"):format(record.class.class_name, extra) end
+  if extra ~= "" then table.insert(lines, 1, "  " .. extra) end
+  return ("%s(\n%s\n)"):format(record.class.class_name, table.concat(lines, "\n"))
+end
+
+-- ---- classes -------------------------------------------------------------------------------------------------
+
+local function new_instance(class)
+  local record = { class = class, fields = {}, order = {}, stamp = core.stamp(), training = true }
+  return setmetatable({ [RECORD] = record }, instance)
+end
+
+local function construct(class, ...)
+  local module = new_instance(class)
+  class.init(module, ...)
+  return module
+end
+
+-- nn.class([name [, base]]): a class of modules (PyTorch: class Name(nn.Module)). Give it `init(self, ...)`,
+-- which sets fields, and `forward(self, x, ...)`; then Name(...) or Name{...} makes an instance and instance(x)
+-- runs forward. The name is what printing and errors show; base is a class to inherit from.
+local function class(name, base)
+  local new = { class_name = name or base and base.class_name or "Module" }
+  return setmetatable(new, { __index = base or Module, __call = construct, __name = "nn.class",
+                             __tostring = function(c) return "nn.class " .. c.class_name end })
+end
+
+Module.class_name = "Module"
+function Module:init() end
+
+function Module:forward()
+  raise("%s has no forward(self, x): define it on its class", rawget(self, RECORD).class.class_name)
+end
+
+-- ---- what every module can do --------------------------------------------------------------------------------
+
+-- model:parameters() -> list of {name =, param =} (PyTorch: named_parameters()), each parameter once, in the
+-- order of the state dict.
+function Module:parameters()
+  return entries(initialise(self), "parameter")
+end
+
+-- for name, param in model:named_parameters() do ... end
+function Module:named_parameters()
+  local list, i = self:parameters(), 0
+  return function()
+    i = i + 1
+    if list[i] then return list[i].name, list[i].param end
+  end
+end
+
+-- model:buffers() -> list of {name =, param =}: running statistics and other state that is not trained.
+function Module:buffers()
+  return entries(initialise(self), "buffer")
+end
+
+-- model:modules() -> list of {name =, module =}, the model itself first under the name "" (PyTorch:
+-- named_modules()).
+function Module:modules()
+  local list = {}
+  walk(self, function(path, module) list[#list + 1] = { name = path, module = module } end)
+  return list
+end
+
+-- model:get_submodule("layer1.0.conv1") -> the module at that path; an error if there is none.
+function Module:get_submodule(path)
+  local module = self
+  for name in path:gmatch "[^.]+" do
+    module = rawget(module, RECORD).fields[name]
+    if not is_module(module) then raise('get_submodule: no module "%s" (at "%s")', path, name) end
+  end
+  return module
+end
+
+-- model:num_parameters() -> how many numbers there are to train (buffers do not count).
+function Module:num_parameters()
+  local n = 0
+  for _, entry in ipairs(entries(self, "parameter")) do n = n + entry.param:tensor():numel() end
+  return n
+end
+
+-- model:train([on]) and model:eval(): how eager calls treat batch norm (torch.nn.Module.train). A compiled plan
+-- has its own mode, fixed when it is compiled. Modules begin in training mode, as PyTorch's do. Returns the
+-- model.
+function Module:train(on)
+  walk(self, function(_, module) rawget(module, RECORD).training = on ~= false end)
+  return self
+end
+
+function Module:eval()
+  return self:train(false)
+end
+
+-- model:to("f64"): convert all parameters and floating buffers in place; "f32" or "f64". Plans compiled before
+-- are stale. Returns the model.
+function Module:to(dtype)
+  for _, entry in ipairs(entries(initialise(self))) do
+    local now = entry.param:tensor().dtype
+    if now == "f32" or now == "f64" then entry.param:convert(dtype) end
+  end
+  return self
+end
+
+-- model:state_dict() -> a snapshot: d[name] is a copy of the tensor, d[1..n] are the names in order.
+function Module:state_dict()
+  local dict = {}
+  for i, entry in ipairs(entries(initialise(self), nil, true)) do
+    dict[i] = entry.name
+    dict[entry.name] = entry.param:tensor():clone()
+  end
+  return dict
+end
+
+-- Names that a state dict may hold and a model does not need: what classes list as `ignored`, at their paths.
+local function ignored_names(model)
+  local ignored = {}
+  walk(model, function(path, module)
+    for _, name in ipairs(rawget(module, RECORD).class.ignored or {}) do ignored[join(path, name)] = true end
+  end, true)
+  return ignored
+end
+
+-- A dict's names: in its own order if it has one, else sorted.
+local function dict_names(dict)
+  local names = {}
+  if dict[1] ~= nil then
+    for i, name in ipairs(dict) do names[i] = name end
+  else
+    for name in pairs(dict) do names[#names + 1] = name end
+    table.sort(names)
+  end
+  return names
+end
+
+local function same_shape(a, b)
+  if #a ~= #b then return false end
+  for i, n in ipairs(a) do
+    if n ~= b[i] then return false end
+  end
+  return true
+end
+
+local function shape_text(shape)
+  return "[" .. table.concat(shape, ",") .. "]"
+end
+
+-- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
+-- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
+-- (and converted to the parameter's dtype), the rest is left alone and listed; strict raises instead, before
+-- anything is changed. batch norm's num_batches_tracked, which PyTorch stores, is ignored.
+function Module:load_state_dict(dict, options)
+  local strict = options and options.strict
+  local result = { missing = {}, unexpected = {}, mismatched = {} }
+  local known, fits, details = ignored_names(self), {}, {}
+  for _, entry in ipairs(entries(self, nil, true)) do
+    local value, name = dict[entry.name], entry.name
+    known[name] = true
+    if value == nil then
+      table.insert(result.missing, name)
+      table.insert(details, "missing " .. name)
+    elseif not same_shape(value:shape(), entry.param:tensor():shape()) then
+      table.insert(result.mismatched, name)
+      table.insert(details, ("%s is %s in the model and %s in the dict"):format(
+        name, shape_text(entry.param:tensor():shape()), shape_text(value:shape())))
+    else
+      fits[#fits + 1] = { entry.param, value }
+    end
+  end
+  for _, name in ipairs(dict_names(dict)) do
+    if not known[name] then
+      table.insert(result.unexpected, name)
+      table.insert(details, "unexpected " .. name)
+    end
+  end
+  if strict and #details > 0 then
+    local more = #details > 8 and ("; and %d more"):format(#details - 8) or ""
+    raise("load_state_dict: %s%s", table.concat(details, "; ", 1, math.min(8, #details)), more)
+  end
+  for _, pair in ipairs(fits) do pair[1]:assign(pair[2]) end
+  return result
+end
+
+-- model:clone() -> a deep copy: own parameters with their masks and truncation; what was shared inside stays
+-- shared. Plain values are copied, tensors and functions in fields are the same ones.
+function Module:clone()
+  local made = {}
+  local function copy(value)
+    if made[value] then return made[value] end
+    if is_module(value) then
+      local from = rawget(value, RECORD)
+      local new = new_instance(from.class)
+      local to = rawget(new, RECORD)
+      made[value], to.training = new, from.training
+      for i, name in ipairs(from.order) do
+        to.order[i], to.fields[name] = name, copy(from.fields[name])
+      end
+      for key, scratch in next, value do -- "_" fields
+        if key ~= RECORD then rawset(new, key, scratch) end
+      end
+      return new
+    elseif is_param(value) then
+      local new, wait = value:clone(), pending[value]
+      if wait and wait.version == value:version() then
+        pending[new] = { version = new:version(), rule = wait.rule }
+      end
+      made[value] = new
+      return new
+    elseif type(value) == "table" and getmetatable(value) == nil then
+      local new = {}
+      made[value] = new
+      for k, v in pairs(value) do new[k] = copy(v) end
+      return new
+    end
+    return value
+  end
+  return copy(self)
+end
+
+-- Puts new where old is, at every place below root. Fields keep their order.
+local function replace(root, old, new)
+  walk(root, function(_, module)
+    local record = rawget(module, RECORD)
+    for _, name in ipairs(record.order) do
+      if rawequal(record.fields[name], old) then module[name] = new end
+    end
+  end)
+end
+
+return {
+  Module = Module, class = class, Parameter = new_parameter, Buffer = new_buffer, uniform = uniform,
+  initialise = initialise, is_module = is_module, is_param = is_param,
+  -- for compile and compress
+  entries = entries, walk = walk, run = run, tracing = tracing, replace = replace,
+  class_of = function(module) return rawget(module, RECORD).class end,
+  stamp_of = function(module) return rawget(module, RECORD).stamp end,
+}
