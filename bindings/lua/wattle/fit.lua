@@ -1,0 +1,294 @@
+-- The training loop everyone shares, and evaluation. wattle.fit compiles one plan to train and one to evaluate,
+-- deals out batches, and returns a list of epoch tables; wattle.evaluate gives loss, accuracy and macro F1.
+-- Everything here is ordinary Lua over model:compile and ds:batches, and may be copied and changed.
+
+local core = require("wattle").core
+local nn = require "wattle.nn"
+local progress = require "wattle.progress"
+local util = require "wattle.util"
+local where = require "wattle.where"
+
+local fit = {}
+
+-- A region of the meter, or something that stops when there is no meter.
+local no_region = setmetatable({ stop = function() end }, { __close = function() end })
+local function region(meter, name)
+  return meter and meter:region(name) or no_region
+end
+
+local function input_shape(ds, batch_size)
+  return { math.min(batch_size, #ds), table.unpack(ds.shape) }
+end
+
+-- Is this what a step raises when the loss is not finite? Nothing was changed by that step.
+local function diverged(message)
+  return type(message) == "string" and message:find("loss is ", 1, true) and
+         (message:find "nan" or message:find "inf" or message:find "not finite")
+end
+
+-- ---- one pass over the data ----------------------------------------------------------------------------------
+
+-- Means over samples of what a plan returned batch by batch.
+local Mean = {}
+Mean.__index = Mean
+
+local function new_mean()
+  return setmetatable({ loss_sum = 0, correct = 0, n = 0 }, Mean)
+end
+
+function Mean:add(loss, correct, n)
+  self.loss_sum = self.loss_sum + loss * n
+  local counted = correct and correct == correct and self.correct -- nil or NaN: the plan counts nothing
+  self.correct = counted and counted + correct
+  self.n = self.n + n
+end
+
+function Mean:loss()
+  return self.n > 0 and self.loss_sum / self.n or nil
+end
+
+function Mean:top1_pct()
+  return self.correct and self.n > 0 and 100 * self.correct / self.n or nil
+end
+
+-- One epoch of training. Returns false when the loss was not finite (the model is as the last good step left
+-- it).
+local function train_epoch(run, epoch, mean, bar)
+  local o, plan, ds = run.options, run.plan, run.train
+  local steps = ds:num_batches(run.batch_size, o.drop_last)
+  local k = 0
+  for x, y in ds:batches{ batch_size = run.batch_size, shuffle = true, seed = run.seed, epoch = epoch,
+                          drop_last = o.drop_last } do
+    if run.schedule then
+      run.lr = run.schedule(epoch - 1 + k / steps)
+      plan:set("lr", run.lr)
+    end
+    local ok, loss, correct, n = pcall(plan.step, plan, x, y)
+    if not ok then
+      if diverged(loss) then return false end
+      error(loss, 0)
+    end
+    mean:add(loss, correct, n)
+    k = k + 1
+    run.steps, run.samples = run.steps + 1, run.samples + n
+    bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss()))
+  end
+  return true
+end
+
+local function eval_epoch(plan, ds, batch_size)
+  local mean = new_mean()
+  for x, y in ds:batches{ batch_size = batch_size } do mean:add(plan:evaluate(x, y)) end
+  return mean
+end
+
+-- ---- wattle.fit ----------------------------------------------------------------------------------------------
+
+local function positive_integer(o, name, default)
+  local v = o[name]
+  if v == nil then v = default end
+  if math.type(v) ~= "integer" or v < 1 then
+    where.raise("fit: %s must be a positive integer, got %s", name, tostring(v))
+  end
+  return v
+end
+
+local function check(o)
+  util.check_options(o, { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
+                          "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last" }, "fit")
+  if not nn.is_module(o.model) then where.raise("fit: model must be a module") end
+  if type(o.data) ~= "table" or not o.data.train then
+    where.raise("fit: data must be {train = data set, val = data set}")
+  end
+  if o.schedule ~= nil and type(o.schedule) ~= "function" then
+    where.raise("fit: schedule must be a function of the position in epochs, as wattle.schedule makes")
+  end
+  util.check_options(o.data, { "train", "val", "test" }, "fit: data")
+  if o.early_stopping then
+    util.check_options(o.early_stopping, { "patience", "min_delta" }, "fit: early_stopping")
+    positive_integer(o.early_stopping, "patience")
+  end
+  if (o.early_stopping or o.keep_best) and not o.data.val then
+    where.raise("fit: keep_best and early_stopping look at data.val, which was not given")
+  end
+end
+
+local function begin(o)
+  check(o)
+  local run = { options = o, train = o.data.train, val = o.data.val, schedule = o.schedule,
+                seed = o.seed or core.seed(), steps = 0, samples = 0,
+                epochs = positive_integer(o, "epochs"), batch_size = positive_integer(o, "batch_size", 64) }
+  local loss = o.loss or "cross_entropy"
+  local optimizer = {}
+  for key, value in pairs(o.optimizer or where.raise 'fit: give an optimizer, such as {"sgd", lr = 0.1}') do
+    optimizer[key] = value
+  end
+  if run.schedule and optimizer.lr == nil then optimizer.lr = run.schedule(0) end
+  run.lr = optimizer.lr
+  run.plan = o.model:compile{ input = input_shape(run.train, run.batch_size), loss = loss, optimizer = optimizer,
+                              backend = o.backend }
+  if run.val then
+    run.val_plan = o.model:compile{ input = input_shape(run.val, run.batch_size), loss = loss, mode = "eval",
+                                    backend = o.backend }
+  end
+  return run
+end
+
+-- Higher accuracy is better; where there is none, lower loss.
+local function score(row)
+  return row.val_top1_pct or row.val_loss and -row.val_loss
+end
+
+local function log_line(row, epochs)
+  local parts = { ("epoch %" .. #tostring(epochs) .. "d/%d"):format(row.epoch, epochs) }
+  local function add(format, value) if value then parts[#parts + 1] = format:format(value) end end
+  add("lr %.3g", row.lr)
+  add("loss %.4f", row.train_loss)
+  add("top1 %.2f %%", row.train_top1_pct)
+  add("val loss %.4f", row.val_loss)
+  add("val top1 %.2f %%", row.val_top1_pct)
+  add("%.1f s", row.duration_s)
+  if row.status then add("%s", row.status) end
+  return table.concat(parts, "  ")
+end
+
+local function one_epoch(run, epoch, bar)
+  local meter, began = run.options.meter, core.now()
+  local row, mean = { epoch = epoch }, new_mean()
+  do
+    local r <close> = region(meter, "train")
+    if not train_epoch(run, epoch, mean, bar) then row.status = "diverged" end
+    row.duration_train_s, row.train_region = core.now() - began, r:stop()
+  end
+  row.lr, row.train_loss, row.train_top1_pct = run.lr, mean:loss(), mean:top1_pct()
+  row.samples = mean.n
+  if run.val and not row.status then
+    local from = core.now()
+    local r <close> = region(meter, "eval")
+    local val = eval_epoch(run.val_plan, run.val, run.batch_size)
+    row.val_loss, row.val_top1_pct = val:loss(), val:top1_pct()
+    row.duration_eval_s, row.eval_region = core.now() - from, r:stop()
+  end
+  row.duration_s = core.now() - began
+  return row
+end
+
+-- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
+--   model          a module; it is trained in place
+--   data           {train = data set, val = data set}; val may be absent
+--   epochs         how many; batch_size (64); drop_last (false: the last, smaller batch counts too)
+--   optimizer      {"sgd", lr =, momentum = 0, weight_decay = 0, nesterov = false}
+--   schedule       function(position in epochs from 0) -> lr, see wattle.schedule; asked before every step
+--   loss           "cross_entropy" (default) or a function, see model:compile; backend likewise
+--   seed           of the order of the samples, a function of (seed, data set's name, epoch); wattle.manual_seed's
+--                  if not given
+--   keep_best      true: the model ends with its state after its best epoch, by val_top1_pct (val_loss where the
+--                  loss counts nothing)
+--   early_stopping {patience =, min_delta = 0}: stop after that many epochs without a gain of more than min_delta
+--                  (percentage points of val_top1_pct, or of val_loss)
+--   meter          its regions "train" and "eval" are opened once an epoch
+--   on_epoch       function(state), state = {epoch =, row =, history =, model =, plan =}; returning false stops
+--   progress       false: silent. Else a bar on a terminal, and a line an epoch, on standard error
+-- An epoch table: epoch, train_loss, train_top1_pct, val_loss, val_top1_pct (means over samples; training's are
+-- taken while the parameters change), lr (the last step's), samples, duration_s, duration_train_s,
+-- duration_eval_s, and with a meter train_region, eval_region. The list's fields: status ("ok"; "diverged" when
+-- the loss was not finite, which ends training with the parameters of the last good step), stopped ("on_epoch",
+-- "early_stopping" or nil), best_epoch, best_val_top1_pct, best_val_loss, steps, samples_seen, duration_s.
+function fit.fit(o)
+  local run, history, began = begin(o), { status = "ok" }, core.now()
+  local bar <close> = progress.new{ total = run.epochs, label = "fit", enabled = o.progress ~= false }
+  local best, best_state, waited, mark = -math.huge, nil, 0, -math.huge
+  for epoch = 1, run.epochs do
+    local row = one_epoch(run, epoch, bar)
+    history[epoch] = row
+    bar:step(epoch, log_line(row, run.epochs))
+    if row.status == "diverged" then
+      history.status = "diverged"
+      break
+    end
+    local now = score(row)
+    if now and now > best then
+      best, history.best_epoch = now, epoch
+      history.best_val_top1_pct, history.best_val_loss = row.val_top1_pct, row.val_loss
+      if o.keep_best then best_state = o.model:state_dict() end
+    end
+    if o.on_epoch and
+       o.on_epoch{ epoch = epoch, row = row, history = history, model = o.model, plan = run.plan } == false then
+      history.stopped = "on_epoch"
+      break
+    end
+    if o.early_stopping then
+      if now > mark + (o.early_stopping.min_delta or 0) then
+        mark, waited = now, 0
+      else
+        waited = waited + 1
+      end
+      if waited >= o.early_stopping.patience then
+        history.stopped = "early_stopping"
+        break
+      end
+    end
+  end
+  if best_state and history.best_epoch ~= #history then o.model:load_state_dict(best_state, { strict = true }) end
+  history.steps, history.samples_seen, history.duration_s = run.steps, run.samples, core.now() - began
+  return history
+end
+
+-- ---- wattle.evaluate -----------------------------------------------------------------------------------------
+
+-- F1 averaged over the classes that occur among the labels or the predictions (scikit-learn's macro average).
+-- confusion[label][prediction] counts, both from 0.
+local function macro_f1(confusion, classes)
+  local sum, occurring = 0, 0
+  for c = 0, classes - 1 do
+    local hit, labelled, predicted = confusion[c][c], 0, 0
+    for other = 0, classes - 1 do
+      labelled, predicted = labelled + confusion[c][other], predicted + confusion[other][c]
+    end
+    if labelled + predicted > 0 then
+      sum, occurring = sum + 2 * hit / (labelled + predicted), occurring + 1
+    end
+  end
+  return occurring > 0 and sum / occurring or nil
+end
+
+local function new_confusion(classes)
+  local confusion = {}
+  for c = 0, classes - 1 do
+    confusion[c] = {}
+    for other = 0, classes - 1 do confusion[c][other] = 0 end
+  end
+  return confusion
+end
+
+-- wattle.evaluate(model, ds, {batch_size = 64, loss = "cross_entropy", backend =, meter =}) -> {loss, top1_pct,
+-- macro_f1 (0..1), n, confusion}: of a classifier with one [N,C] output over all samples, in evaluation mode.
+-- confusion[label][prediction] counts, both from 0. With a meter the work is in a region "eval".
+function fit.evaluate(model, ds, o)
+  o = o or {}
+  util.check_options(o, { "batch_size", "loss", "backend", "meter" }, "evaluate")
+  local batch_size = positive_integer(o, "batch_size", 64)
+  local r <close> = region(o.meter, "eval")
+  local plan = model:compile{ input = input_shape(ds, batch_size), loss = o.loss or "cross_entropy", mode = "eval",
+                              loss_output = true, backend = o.backend }
+  local confusion, mean, classes
+  mean = new_mean()
+  for x, y in ds:batches{ batch_size = batch_size } do
+    local logits, loss = plan:forward(x, y)
+    if not confusion then
+      classes = logits:size(1)
+      confusion = new_confusion(classes)
+    end
+    local predicted, correct = logits:argmax(1):tolist(), 0
+    for i, label in ipairs(y:tolist()) do
+      local p = predicted[i]
+      confusion[label][p] = confusion[label][p] + 1
+      if p == label then correct = correct + 1 end
+    end
+    mean:add(loss:item(), correct, #predicted)
+  end
+  return { loss = mean:loss(), top1_pct = mean:top1_pct(), macro_f1 = macro_f1(confusion, classes), n = mean.n,
+           confusion = confusion }
+end
+
+return setmetatable(fit, { __call = function(_, o) return fit.fit(o) end })
