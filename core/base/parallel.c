@@ -36,6 +36,9 @@ static void run_as(const job *j, int t, int team) {
   inside = inside_before;
 }
 
+/* All chunks in the calling thread, which keeps its number. */
+static void run_alone(const job *j) { run_share(j, 0, 1); }
+
 #ifdef WTL_ONEDNN
 
 void GOMP_parallel(void (*fn)(void *), void *data, unsigned num_threads, unsigned flags);
@@ -60,7 +63,7 @@ static int threads_to_be_had(int n) {
   while (got < n && pthread_create(&thread[got], NULL, wait_for_lock, &lock) == 0) got++;
   pthread_mutex_unlock(&lock);
   for (int i = 1; i < got; i++) pthread_join(thread[i], NULL);
-  return got;
+  return got < n ? got - got / 4 : n; /* at the limit, leave room for what comes with a thread */
 }
 
 wtl_status wtl_team_resize(wtl_ctx *ctx, int n) {
@@ -76,7 +79,7 @@ static void enter(void *arg) { run_as(arg, omp_get_thread_num(), omp_get_num_thr
 
 static void run_team(wtl_ctx *ctx, job *j) {
   int team = j->chunks < ctx->team->n ? (int)j->chunks : ctx->team->n;
-  if (team == 1 || inside || omp_in_parallel()) run_as(j, self, 1);
+  if (team == 1 || inside || omp_in_parallel()) run_alone(j);
   else GOMP_parallel(enter, j, (unsigned)team, 0);
 }
 
@@ -178,7 +181,7 @@ static void run_team(wtl_ctx *ctx, job *j) {
   struct wtl_team *t = ctx->team;
   int sharers = j->chunks < t->n ? (int)j->chunks : t->n;
   if (sharers == 1 || inside || atomic_exchange(&t->busy, true)) {
-    run_as(j, self, 1);
+    run_alone(j);
     return;
   }
   begin_round(t, j, sharers, false);
