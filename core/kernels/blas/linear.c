@@ -1,0 +1,88 @@
+/* linear and matmul through SGEMM. */
+#include <string.h>
+
+#include "blas.h"
+
+static void destroy(wtl_kernel *k) { wtl_free(k->ctx, k); }
+
+static wtl_status make(wtl_bind *b, wtl_status (*forward)(wtl_kernel *, wtl_call *), wtl_status (*backward)(wtl_kernel *, wtl_call *),
+                       wtl_kernel **out) {
+  wtl_kernel *k = wtl_alloc(b->ctx, sizeof *k);
+  if (!k) return WTL_ERR_MEMORY;
+  *k = (wtl_kernel){ &wtl_provider_blas, "sgemm", forward, backward, NULL, destroy, b->ctx };
+  b->saved_bytes = b->scratch_bytes = 0;
+  b->reads_in = 3; /* x and w */
+  b->reads_out = 0;
+  *out = k;
+  return WTL_OK;
+}
+
+/* ---- linear: x (M,I), w (O,I), y (M,O) ---- */
+
+static void rows_of(const wtl_view *x, int64_t *rows, int64_t *width) {
+  *width = x->size[x->ndim - 1];
+  *rows = *width ? wtl_view_numel(x) / *width : 0;
+}
+
+typedef struct bias_job { const float *from; float *to; int64_t rows, width; } bias_job;
+
+static void bias_add_span(void *arg, int64_t begin, int64_t end, int thread) {
+  const bias_job *j = arg;
+  (void)thread;
+  for (int64_t r = begin; r < end; r++) memcpy(j->to + r * j->width, j->from, (size_t)j->width * sizeof(float));
+}
+
+/* Column sums, in doubles, each column by one thread. */
+static void bias_sum_span(void *arg, int64_t begin, int64_t end, int thread) {
+  const bias_job *j = arg;
+  (void)thread;
+  for (int64_t o = begin; o < end; o++) {
+    double sum = 0;
+    for (int64_t r = 0; r < j->rows; r++) sum += j->from[r * j->width + o];
+    j->to[o] = (float)sum;
+  }
+}
+
+static wtl_status linear_forward(wtl_kernel *k, wtl_call *c) {
+  int64_t rows, in, out = c->in[1].size[0];
+  (void)k;
+  rows_of(&c->in[0], &rows, &in);
+  bias_job j = { c->in[2].data, c->out[0].data, rows, out };
+  if (j.from) wtl_parallel(c->ctx, rows, 64, bias_add_span, &j);
+  blas_gemm_parallel(c->ctx, &(blas_gemm){ false, true, rows, out, in, c->in[0].data, c->in[1].data, in, in, out, j.from ? 1 : 0, j.to });
+  return WTL_OK;
+}
+
+static wtl_status linear_backward(wtl_kernel *k, wtl_call *c) {
+  int64_t rows, in, out = c->in[1].size[0];
+  const float *dy = c->dout[0].data;
+  (void)k;
+  rows_of(&c->in[0], &rows, &in);
+  if (c->din[0].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ false, false, rows, in, out, dy, c->in[1].data, out, in, in, 0, c->din[0].data });
+  if (c->din[1].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ true, false, out, in, rows, dy, c->in[0].data, out, in, in, 0, c->din[1].data });
+  bias_job j = { dy, c->din[2].data, rows, out };
+  if (j.to) wtl_parallel(c->ctx, out, 16, bias_sum_span, &j);
+  return WTL_OK;
+}
+
+wtl_status blas_bind_linear(wtl_bind *b, wtl_kernel **out) { return make(b, linear_forward, linear_backward, out); }
+
+/* ---- matmul: a (M,K), b (K,N), y (M,N) ---- */
+
+static wtl_status matmul_forward(wtl_kernel *kernel, wtl_call *c) {
+  int64_t m = c->in[0].size[0], k = c->in[0].size[1], n = c->in[1].size[1];
+  (void)kernel;
+  blas_gemm_parallel(c->ctx, &(blas_gemm){ false, false, m, n, k, c->in[0].data, c->in[1].data, k, n, n, 0, c->out[0].data });
+  return WTL_OK;
+}
+
+static wtl_status matmul_backward(wtl_kernel *kernel, wtl_call *c) {
+  int64_t m = c->in[0].size[0], k = c->in[0].size[1], n = c->in[1].size[1];
+  const float *dy = c->dout[0].data;
+  (void)kernel;
+  if (c->din[0].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ false, true, m, k, n, dy, c->in[1].data, n, n, k, 0, c->din[0].data });
+  if (c->din[1].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ true, false, k, n, m, c->in[0].data, dy, k, n, n, 0, c->din[1].data });
+  return WTL_OK;
+}
+
+wtl_status blas_bind_matmul(wtl_bind *b, wtl_kernel **out) { return make(b, matmul_forward, matmul_backward, out); }
