@@ -1,0 +1,52 @@
+/* Shared by the readers and writers of data/: bytes of a file (plain or gzip), a file that appears whole or not at all,
+ * and a dict that grows. May touch base and tensor. */
+#ifndef WTL_DATA_H
+#define WTL_DATA_H
+
+#include <sys/types.h>
+#include <zlib.h>
+
+#include "base.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the formats here are copied in little-endian order");
+
+/* "PATH: what: strerror". Errors of the file system go through here, so that all name the file. */
+wtl_status wtl_fail_io(wtl_ctx *ctx, const char *path, const char *what, int err);
+
+/* Opens a regular file to read; *size is its size. */
+wtl_status wtl_open_regular(wtl_ctx *ctx, const char *path, int *fd, int64_t *size);
+/* Up to n bytes, less only at the end of the file; *got says how many. */
+wtl_status wtl_read_up_to(wtl_ctx *ctx, const char *path, int fd, void *buf, size_t n, size_t *got);
+
+/* A file's bytes from its start, unpacked if it is gzip (told by its first two bytes). */
+#define WTL_STREAM_CHUNK 65536
+typedef struct wtl_stream {
+  wtl_ctx *ctx;
+  const char *path;   /* borrowed */
+  int fd;             /* -1: closed */
+  int64_t file_bytes;
+  bool gzip, member_done;
+  z_stream z;         /* gzip only */
+  unsigned char *in;  /* read ahead; what is not used yet is at z.next_in, z.avail_in, for plain files too */
+} wtl_stream;
+wtl_status wtl_stream_open(wtl_ctx *ctx, const char *path, wtl_stream *s);
+void wtl_stream_close(wtl_stream *s); /* a zeroed one too */
+/* As wtl_read_up_to. Of a gzip file, the end is reached only when its checksum is right and nothing follows it. */
+wtl_status wtl_stream_read(wtl_stream *s, void *buf, size_t n, size_t *got);
+/* The most bytes that the file can hold: deflate never packs better than 1032 to 1. */
+uint64_t wtl_stream_most(const wtl_stream *s);
+
+/* Syncs the folder that path is in, so that a new name there survives a power cut. path is as before afterwards. */
+wtl_status wtl_sync_folder(wtl_ctx *ctx, char *path);
+
+/* A file written beside its path and renamed over it. abort is harmless after commit and on a zeroed writer. */
+typedef struct wtl_writer { wtl_ctx *ctx; const char *path; char *temp; int fd; } wtl_writer;
+wtl_status wtl_writer_open(wtl_ctx *ctx, const char *path, wtl_writer *w);
+wtl_status wtl_writer_put(wtl_writer *w, const void *data, size_t n);
+wtl_status wtl_writer_commit(wtl_writer *w);
+void wtl_writer_abort(wtl_writer *w);
+
+/* wtl_dict_add for names known to differ. */
+wtl_status wtl_dict_append(wtl_dict *d, const char *name, wtl_tensor *t);
+
+#endif

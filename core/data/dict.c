@@ -1,0 +1,49 @@
+/* Names and tensors in order, and the string pairs of a file's metadata. */
+#include <string.h>
+
+#include "data.h"
+
+void wtl_dict_init(wtl_dict *d, wtl_ctx *ctx) { *d = (wtl_dict){ ctx, NULL, 0, 0 }; }
+
+void wtl_dict_free(wtl_dict *d) {
+  for (int64_t i = 0; i < d->n; i++) {
+    wtl_free(d->ctx, d->item[i].name);
+    wtl_tensor_release(d->item[i].tensor);
+  }
+  wtl_free(d->ctx, d->item);
+  *d = (wtl_dict){ d->ctx, NULL, 0, 0 };
+}
+
+wtl_tensor *wtl_dict_find(const wtl_dict *d, const char *name) {
+  for (int64_t i = 0; i < d->n; i++) {
+    if (strcmp(d->item[i].name, name) == 0) return d->item[i].tensor;
+  }
+  return NULL;
+}
+
+wtl_status wtl_dict_append(wtl_dict *d, const char *name, wtl_tensor *t) {
+  if (d->n == d->cap) {
+    int64_t cap = d->cap ? 2 * d->cap : 16;
+    size_t old = (size_t)d->cap * sizeof *d->item;
+    wtl_named *item = wtl_realloc(d->ctx, d->item, old, (size_t)cap * sizeof *item);
+    if (!item) return WTL_ERR_MEMORY;
+    d->item = item;
+    d->cap = cap;
+  }
+  char *copy = wtl_strdup(d->ctx, name);
+  if (!copy) return WTL_ERR_MEMORY;
+  d->item[d->n++] = (wtl_named){ copy, wtl_tensor_retain(t) };
+  return WTL_OK;
+}
+
+wtl_status wtl_dict_add(wtl_dict *d, const char *name, wtl_tensor *t) {
+  if (!name || !t) return wtl_fail(d->ctx, WTL_ERR_ARG, "dict: a name and a tensor are needed");
+  if (wtl_dict_find(d, name)) return wtl_fail(d->ctx, WTL_ERR_ARG, "dict: \"%s\" is there already", name);
+  return wtl_dict_append(d, name, t);
+}
+
+void wtl_meta_free(wtl_meta *m) {
+  for (int64_t i = 0; i < 2 * m->n; i++) wtl_free(m->ctx, m->s[i]);
+  wtl_free(m->ctx, m->s);
+  *m = (wtl_meta){ m->ctx, NULL, 0 };
+}

@@ -1,0 +1,317 @@
+/* safetensors (github.com/huggingface/safetensors): u64 header length, a JSON header, the tensors' bytes. Read to the letter:
+ * the bytes are covered by the tensors exactly, once and in full; anything else in the header is refused. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "tensor.h"
+
+#define MAX_HEADER 100000000u /* the reference library's own limit */
+#define META "__metadata__"
+
+static const struct { const char *name; wtl_dtype dtype; } dtypes[] = {
+  { "F32", WTL_F32 }, { "F64", WTL_F64 }, { "F16", WTL_F16 }, { "BF16", WTL_BF16 },
+  { "I64", WTL_I64 }, { "I32", WTL_I32 }, { "U8", WTL_U8 },
+};
+#define N_DTYPES (sizeof dtypes / sizeof *dtypes)
+
+/* One tensor as the header has it. */
+typedef struct entry {
+  const char *name;
+  wtl_dtype dtype;
+  wtl_shape shape;
+  int64_t begin, end, position; /* bytes behind the header; place in the header */
+} entry;
+
+typedef struct file {
+  wtl_ctx *ctx;
+  const char *path;
+  int fd;
+  int64_t data_bytes; /* behind the header */
+  json_t *header;
+  entry *entry;
+  int64_t n;
+} file;
+
+/* ---- reading the header ---- */
+
+static wtl_status bad(file *f, const char *name, const char *what) {
+  return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s%s%s", f->path, name ? name : "", name ? ": " : "", what);
+}
+
+static wtl_status parse_header(file *f, const char *text, size_t n) {
+  json_error_t e;
+  size_t used = n;
+  while (used > 0 && text[used - 1] == ' ') used--;
+  if (used < 2 || text[0] != '{' || text[used - 1] != '}') return bad(f, NULL, "the header is no JSON object");
+  f->header = json_loadb(text, used, JSON_REJECT_DUPLICATES, &e);
+  if (f->header) return WTL_OK;
+  if (json_error_code(&e) == json_error_out_of_memory) {
+    return wtl_fail(f->ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", f->path);
+  }
+  return bad(f, "header", e.text);
+}
+
+static wtl_status read_header(file *f, int64_t size) {
+  uint64_t n = 0;
+  size_t got;
+  WTL_TRY(wtl_read_up_to(f->ctx, f->path, f->fd, &n, 8, &got));
+  if (got < 8) return bad(f, NULL, "shorter than its 8 bytes of header length");
+  if (n > MAX_HEADER) {
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: a header of %llu bytes, more than the limit of %u", f->path,
+                    (unsigned long long)n, MAX_HEADER);
+  }
+  if ((int64_t)n > size - 8) {
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: a header of %llu bytes, file has %lld", f->path,
+                    (unsigned long long)n, (long long)size - 8);
+  }
+  char *text = wtl_alloc(f->ctx, n + 1);
+  if (!text) return WTL_ERR_MEMORY;
+  wtl_status s = wtl_read_up_to(f->ctx, f->path, f->fd, text, n, &got);
+  if (s == WTL_OK) s = got == n ? parse_header(f, text, n) : bad(f, NULL, "became shorter while it was read");
+  wtl_free(f->ctx, text);
+  f->data_bytes = size - 8 - (int64_t)n;
+  return s;
+}
+
+static wtl_status read_dtype(file *f, const char *name, const json_t *v, wtl_dtype *out) {
+  if (!json_is_string(v)) return bad(f, name, "dtype is no string");
+  for (size_t i = 0; i < N_DTYPES; i++) {
+    if (strcmp(json_string_value(v), dtypes[i].name) == 0) {
+      *out = dtypes[i].dtype;
+      return WTL_OK;
+    }
+  }
+  return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: dtype %.40s is not supported", f->path, name, json_string_value(v));
+}
+
+/* A list of up to `most` integers that are not negative. */
+static wtl_status read_list(file *f, const char *name, const json_t *v, const char *what, size_t most, int64_t *out, int *n) {
+  if (!json_is_array(v)) return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s is no list", f->path, name, what);
+  if (json_array_size(v) > most) {
+    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: %s has more than %zu numbers", f->path, name, what, most);
+  }
+  *n = (int)json_array_size(v);
+  for (int i = 0; i < *n; i++) {
+    const json_t *e = json_array_get(v, (size_t)i);
+    if (!json_is_integer(e) || json_integer_value(e) < 0) {
+      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s holds something that is no size", f->path, name, what);
+    }
+    out[i] = json_integer_value(e);
+  }
+  return WTL_OK;
+}
+
+static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *e) {
+  const json_t *offsets = json_object_get(v, "data_offsets");
+  int64_t offset[2], bytes;
+  int n;
+  char text[WTL_SHAPE_TEXT];
+  if (!json_is_object(v) || json_object_size(v) != 3) return bad(f, name, "not dtype, shape and data_offsets, and nothing else");
+  WTL_TRY(read_dtype(f, name, json_object_get(v, "dtype"), &e->dtype));
+  WTL_TRY(read_list(f, name, json_object_get(v, "shape"), "shape", WTL_MAX_DIMS, e->shape.size, &e->shape.ndim));
+  if (json_array_size(offsets) != 2) return bad(f, name, "data_offsets is no list of two numbers");
+  WTL_TRY(read_list(f, name, offsets, "data_offsets", 2, offset, &n));
+  wtl_status s = wtl_shape_check(f->ctx, name, &e->shape, e->dtype);
+  if (s != WTL_OK) return wtl_prefix(f->ctx, WTL_ERR_FORMAT, "%s: safetensors", f->path);
+  bytes = wtl_shape_numel(&e->shape) * (int64_t)wtl_dtype_size(e->dtype);
+  if (offset[1] < offset[0] || offset[1] > f->data_bytes || offset[1] - offset[0] != bytes) {
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s %s needs %lld bytes, data_offsets are [%lld,%lld] of %lld", f->path,
+                    name, wtl_dtype_name(e->dtype), wtl_shape_text(&e->shape, text, sizeof text), (long long)bytes,
+                    (long long)offset[0], (long long)offset[1], (long long)f->data_bytes);
+  }
+  e->name = name;
+  e->begin = offset[0];
+  e->end = offset[1];
+  return WTL_OK;
+}
+
+static int by_bytes(const void *a, const void *b) {
+  const entry *x = a, *y = b;
+  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+  if (x->end != y->end) return x->end < y->end ? -1 : 1;
+  return x->position < y->position ? -1 : 1; /* empty tensors */
+}
+
+/* From the header to entries in the order of their bytes, which cover the data exactly. */
+static wtl_status read_entries(file *f) {
+  const char *name;
+  json_t *v;
+  f->entry = wtl_calloc(f->ctx, json_object_size(f->header) + 1, sizeof *f->entry);
+  if (!f->entry) return WTL_ERR_MEMORY;
+  json_object_foreach(f->header, name, v) {
+    if (strcmp(name, META) == 0) continue;
+    f->entry[f->n].position = f->n;
+    WTL_TRY(read_entry(f, name, v, &f->entry[f->n]));
+    f->n++;
+  }
+  qsort(f->entry, (size_t)f->n, sizeof *f->entry, by_bytes);
+  int64_t at = 0;
+  for (int64_t i = 0; i < f->n; i++) {
+    if (f->entry[i].begin != at) return bad(f, f->entry[i].name, f->entry[i].begin < at ? "overlaps another tensor" : "bytes before it belong to nothing");
+    at = f->entry[i].end;
+  }
+  return at == f->data_bytes ? WTL_OK : bad(f, NULL, "bytes behind the last tensor");
+}
+
+static wtl_status read_meta(file *f, wtl_meta *out) {
+  const char *key;
+  json_t *v, *meta = json_object_get(f->header, META);
+  wtl_meta m = { f->ctx, NULL, 0 };
+  if (meta && !json_is_object(meta)) return bad(f, META, "no JSON object");
+  m.s = wtl_calloc(f->ctx, 2 * json_object_size(meta) + 1, sizeof *m.s);
+  wtl_status s = m.s ? WTL_OK : WTL_ERR_MEMORY;
+  json_object_foreach(meta, key, v) {
+    if (s == WTL_OK && !json_is_string(v)) s = bad(f, META, "a value that is no string");
+    if (s != WTL_OK) break;
+    m.s[2 * m.n] = wtl_strdup(f->ctx, key);
+    m.s[2 * m.n + 1] = wtl_strdup(f->ctx, json_string_value(v));
+    m.n++;
+    if (!m.s[2 * m.n - 2] || !m.s[2 * m.n - 1]) s = WTL_ERR_MEMORY;
+  }
+  if (s == WTL_OK) *out = m;
+  else wtl_meta_free(&m);
+  return s;
+}
+
+/* ---- loading ---- */
+
+static wtl_status read_tensor(file *f, const entry *e, wtl_dict *d) {
+  wtl_tensor *t;
+  size_t got;
+  WTL_TRY(wtl_tensor_create(f->ctx, e->dtype, &e->shape, &t));
+  wtl_status s = wtl_read_up_to(f->ctx, f->path, f->fd, wtl_tensor_data(t), wtl_tensor_bytes(t), &got);
+  if (s == WTL_OK && got != wtl_tensor_bytes(t)) s = bad(f, e->name, "became shorter while it was read");
+  if (s == WTL_OK) s = wtl_dict_append(d, e->name, t);
+  wtl_tensor_release(t);
+  return s;
+}
+
+static wtl_status read_file(file *f, int64_t size, wtl_dict *d, wtl_meta *meta) {
+  WTL_TRY(read_header(f, size));
+  WTL_TRY(read_entries(f));
+  WTL_TRY(read_meta(f, meta));
+  for (int64_t i = 0; i < f->n; i++) WTL_TRY(read_tensor(f, &f->entry[i], d));
+  return WTL_OK;
+}
+
+wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta) {
+  file f = { .ctx = ctx, .path = path };
+  wtl_meta m = { ctx, NULL, 0 };
+  wtl_dict d;
+  int64_t size;
+  WTL_TRY(wtl_open_regular(ctx, path, &f.fd, &size));
+  wtl_dict_init(&d, ctx);
+  wtl_status s = read_file(&f, size, &d, &m);
+  close(f.fd);
+  json_decref(f.header);
+  wtl_free(ctx, f.entry);
+  if (s == WTL_OK) {
+    *out = d;
+    *meta = m;
+  } else {
+    wtl_dict_free(&d);
+    wtl_meta_free(&m);
+  }
+  return s;
+}
+
+wtl_status wtl_safetensors_load(wtl_ctx *ctx, const char *path, wtl_dict *out) {
+  wtl_meta m;
+  WTL_TRY(wtl_safetensors_load_meta(ctx, path, out, &m));
+  wtl_meta_free(&m);
+  return WTL_OK;
+}
+
+/* ---- saving ---- */
+
+static const char *dtype_name(wtl_dtype d) {
+  for (size_t i = 0; i < N_DTYPES; i++) {
+    if (dtypes[i].dtype == d) return dtypes[i].name;
+  }
+  return NULL;
+}
+
+/* {"dtype": "F32", "shape": [2,3], "data_offsets": [begin,end]}; NULL when memory is gone. */
+static json_t *describe(const wtl_tensor *t, int64_t begin) {
+  const wtl_shape *s = wtl_tensor_shape(t);
+  json_t *sizes = json_array();
+  for (int i = 0; i < s->ndim; i++) {
+    if (json_array_append_new(sizes, json_integer(s->size[i])) != 0) {
+      json_decref(sizes);
+      return NULL;
+    }
+  }
+  return json_pack("{s:s, s:o, s:[I,I]}", "dtype", dtype_name(wtl_tensor_dtype(t)), "shape", sizes, "data_offsets", (json_int_t)begin,
+                   (json_int_t)(begin + (int64_t)wtl_tensor_bytes(t)));
+}
+
+/* jansson refuses text that is no UTF-8, and has no other failure but memory. */
+static wtl_status put_member(wtl_ctx *ctx, const char *path, json_t *object, const char *key, json_t *value) {
+  bool fresh = !json_object_get(object, key);
+  if (fresh && value && json_object_set_new(object, key, value) == 0) return WTL_OK;
+  if (!fresh) json_decref(value);
+  return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: \"%.200s\" %s", path, key,
+                  fresh ? "cannot be written: its text is no UTF-8, or memory is gone" : "is there twice");
+}
+
+static wtl_status put_meta(wtl_ctx *ctx, const char *path, json_t *header, const char *const *meta) {
+  if (!meta || !meta[0]) return WTL_OK;
+  json_t *pairs = json_object();
+  WTL_TRY(put_member(ctx, path, header, META, pairs));
+  for (; meta[0]; meta += 2) {
+    if (!meta[1]) return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" has no value", path, meta[0]);
+    WTL_TRY(put_member(ctx, path, pairs, meta[0], json_string(meta[1])));
+  }
+  return WTL_OK;
+}
+
+static wtl_status build_header(wtl_ctx *ctx, const char *path, json_t *header, const wtl_dict *d, const char *const *meta) {
+  int64_t at = 0;
+  if (!header) return wtl_fail(ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", path);
+  WTL_TRY(put_meta(ctx, path, header, meta));
+  for (int64_t i = 0; i < d->n; i++) {
+    if (strcmp(d->item[i].name, META) == 0) return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: no tensor may be called " META, path);
+    WTL_TRY(put_member(ctx, path, header, d->item[i].name, describe(d->item[i].tensor, at)));
+    at += (int64_t)wtl_tensor_bytes(d->item[i].tensor);
+  }
+  return WTL_OK;
+}
+
+/* The length, the JSON, and spaces that make the whole a multiple of 8. */
+static wtl_status put_header(wtl_writer *w, const json_t *header) {
+  static const char spaces[8] = "        ";
+  char *text = json_dumps(header, JSON_COMPACT);
+  if (!text) return wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", w->path);
+  size_t n = strlen(text), pad = (8 - n % 8) % 8;
+  uint64_t total = n + pad;
+  wtl_status s = total <= MAX_HEADER ? WTL_OK : wtl_fail(w->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: a header of %zu bytes", w->path, n);
+  if (s == WTL_OK) s = wtl_writer_put(w, &total, 8);
+  if (s == WTL_OK) s = wtl_writer_put(w, text, n);
+  if (s == WTL_OK) s = wtl_writer_put(w, spaces, pad);
+  free(text);
+  return s;
+}
+
+static wtl_status put_tensor(wtl_writer *w, wtl_tensor *t) {
+  wtl_tensor *plain;
+  WTL_TRY(wtl_tensor_as_contiguous(t, &plain));
+  wtl_status s = wtl_writer_put(w, wtl_tensor_cdata(plain), wtl_tensor_bytes(plain));
+  wtl_tensor_release(plain);
+  return s;
+}
+
+wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta) {
+  wtl_writer w = { 0 };
+  json_t *header = json_object();
+  wtl_status s = build_header(ctx, path, header, d, meta);
+  if (s == WTL_OK) s = wtl_writer_open(ctx, path, &w);
+  if (s == WTL_OK) s = put_header(&w, header);
+  for (int64_t i = 0; s == WTL_OK && i < d->n; i++) s = put_tensor(&w, d->item[i].tensor);
+  if (s == WTL_OK) s = wtl_writer_commit(&w);
+  wtl_writer_abort(&w);
+  json_decref(header);
+  return s;
+}
