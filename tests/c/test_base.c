@@ -411,6 +411,20 @@ static void test_rng_known_answers(void **state) {
   assert_memory_equal(p, order, sizeof p);
 }
 
+/* Every bit of 10000 normal numbers, whatever the compiler and its options. */
+static void test_normal_bits(void **state) {
+  uint64_t hash = 0;
+  wtl_rng r = wtl_rng_make(42, "init", "conv1.weight", 0);
+  (void)state;
+  for (uint64_t i = 0; i < 10000; i++) {
+    double z = wtl_rng_normal(&r, i);
+    uint64_t bits;
+    memcpy(&bits, &z, sizeof bits);
+    hash = (hash ^ bits) * 0x9E3779B97F4A7C15u;
+  }
+  if (hash != 0xFD50B83EB1EF3DE3u) fail_msg("the hash is %016llx", (unsigned long long)hash);
+}
+
 static void test_rng_streams_differ(void **state) {
   static const struct { uint64_t seed; const char *purpose, *name; uint64_t step; } of[] = {
     { 0, "ab", "c", 0 }, { 0, "a", "bc", 0 }, { 0, "ab", "c", 1 }, { 0, "ab", "c", 1ull << 40 }, { 1, "ab", "c", 0 },
@@ -554,7 +568,7 @@ int main(void) {
     CASE(test_build_info), CASE(test_clock), CASE(test_alloc_zeroed_aligned_counted), CASE(test_alloc_too_large),
     CASE(test_realloc_strdup), CASE(test_failure_injection), CASE(test_alloc_from_threads), CASE(test_parallel_covers),
     CASE(test_parallel_nests), CASE(test_parallel_same_bits), CASE(test_philox_known_answers),
-    CASE(test_rng_known_answers), CASE(test_rng_streams_differ), CASE(test_rng_blocks), CASE(test_own_functions),
+    CASE(test_rng_known_answers), CASE(test_normal_bits), CASE(test_rng_streams_differ), CASE(test_rng_blocks), CASE(test_own_functions),
     CASE(test_rng_distribution), CASE(test_permutation), CASE(test_text),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
