@@ -16,7 +16,7 @@ static const char *instr_op(const wtl_plan *p, const wtl_instr *i) {
     case WTL_DO_REORDER: return "reorder";
     case WTL_DO_ADD: return "add gradients";
     case WTL_DO_UPDATE: return p->rule.op->name;
-    default: return p->graph->node[i->node].op->name;
+    default: return p->current->node[i->node].bind.relu_taken ? "batch_norm+relu" : p->graph->node[i->node].op->name;
   }
 }
 

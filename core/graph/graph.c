@@ -97,6 +97,7 @@ wtl_status wtl_graph_param(wtl_graph *g, const char *name, wtl_param *p, wtl_val
       *out = i;
       return WTL_OK;
     }
+  if (!name) return wtl_fail(g->ctx, WTL_ERR_STATE, "this parameter belongs to no module of the trace");
   wtl_dtype d = wtl_tensor_dtype(p->value);
   if (d != g->dtype)
     return wtl_fail(g->ctx, WTL_ERR_DTYPE, "parameter %s is %s, the plan computes in %s; convert the model first (model:to(\"%s\"))",

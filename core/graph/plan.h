@@ -50,6 +50,7 @@ typedef struct wtl_node_plan {
   wtl_kernel *kernel;      /* NULL: an alias, or not reached */
   wtl_bind bind;
   bool backward, loss_only;
+  bool absorbed;           /* a relu that the node before it does too */
   int saved;
   wtl_cost forward_cost, backward_cost;
 } wtl_node_plan;

@@ -189,6 +189,31 @@ static wtl_status mark(wtl_program *g) {
 
 /* ---- forward ---- */
 
+/* The relu that alone reads what node n makes, or -1. */
+static int relu_after(const wtl_program *g, int n) {
+  const wtl_graph *r = g->plan->graph;
+  wtl_value y = r->node[n].out[0];
+  int reader = -1;
+  if (g->plan->keep_values || r->loss == y || r->metric == y) return -1;
+  for (int i = 0; i < r->n_output; i++)
+    if (r->output[i].v == y) return -1;
+  for (int m = n + 1; m < r->n_node; m++)
+    for (int k = 0; k < r->node[m].n_in; k++) {
+      if (r->node[m].in[k] != y) continue;
+      if (reader >= 0 || r->node[m].op != wtl_op_at(WTL_OPID_relu)) return -1;
+      reader = m;
+    }
+  return reader;
+}
+
+/* Node n was taken together with its writer: its output is the same memory. */
+static void absorb_relu(wtl_program *g, int n) {
+  const wtl_gnode *d = &g->plan->graph->node[n];
+  g->node[n].absorbed = true;
+  g->layout[d->out[0]] = g->layout[d->in[0]];
+  g->buf[d->out[0]] = g->buf[d->in[0]];
+}
+
 static wtl_status bind_node(wtl_program *g, int n, const wtl_infer *f) {
   wtl_plan *p = g->plan;
   const wtl_gnode *d = &p->graph->node[n];
@@ -204,8 +229,9 @@ static wtl_status bind_node(wtl_program *g, int n, const wtl_infer *f) {
     b->n_out = d->op->n_out;
     b->real = p->graph->dtype;
     b->backward = np->backward;
-    b->saved_plain = b->saved_bytes = f->saved_bytes;
-    b->scratch_plain = b->scratch_bytes = f->scratch_bytes;
+    b->saved_bytes = f->saved_bytes;
+    b->scratch_bytes = f->scratch_bytes;
+    b->relu_follows = relu_after(g, n) >= 0;
     b->reads_in = d->op->rules->reads_in;
     b->reads_out = d->op->rules->reads_out;
     for (int i = 0; i < d->n_in; i++) {
@@ -251,6 +277,7 @@ static wtl_status forward_node(wtl_program *g, int n) {
   WTL_TRY(wtl_node_infer(g->plan->graph, d, g->shape, &f));
   d->op->rules->cost(&f, &np->forward_cost, &np->backward_cost);
   np->saved = -1;
+  if (np->absorbed) return WTL_OK;
   if (d->op->flags & WTL_OP_ALIAS) return alias_node(g, n);
   WTL_TRY(bind_node(g, n, &f));
   const wtl_bind *b = &np->bind;
@@ -274,6 +301,7 @@ static wtl_status forward_node(wtl_program *g, int n) {
   for (int j = 0; j < d->op->n_out; j++) i->out[j] = g->buf[d->out[j]];
   node_call(g, d, &i->call);
   emit(g, i);
+  if (b->relu_taken) absorb_relu(g, relu_after(g, n));
   return WTL_OK;
 }
 
@@ -322,8 +350,9 @@ static wtl_status contribute(wtl_program *g, wtl_value v, int buf, const wtl_lay
 }
 
 /* dx = dy under another shape, or unchanged: no instruction, the gradient's buffer is passed on. */
-static bool passes_gradient(const wtl_program *g, const wtl_gnode *d) {
-  if (d->op->flags & WTL_OP_ALIAS) return true;
+static bool passes_gradient(const wtl_program *g, int n) {
+  const wtl_gnode *d = &g->plan->graph->node[n];
+  if (d->op->flags & WTL_OP_ALIAS || g->node[n].absorbed) return true;
   if (d->op != wtl_op_at(WTL_OPID_add)) return false;
   for (int i = 0; i < 2; i++)
     if (!wtl_shape_equal(&g->shape[d->in[i]], &g->shape[d->out[0]]) || g->layout[d->in[i]] != g->layout[d->out[0]]) return false;
@@ -339,7 +368,7 @@ static wtl_status backward_node(wtl_program *g, int n) {
   bool reached = false;
   for (int j = 0; j < d->op->n_out; j++) reached |= g->grad[d->out[j]] >= 0;
   if (!np->backward || !reached) return WTL_OK;
-  if (passes_gradient(g, d)) {
+  if (passes_gradient(g, n)) {
     for (int k = 0; k < d->n_in; k++)
       if (d->in[k] >= 0 && g->need_grad[d->in[k]])
         WTL_TRY(contribute(g, d->in[k], g->grad[d->out[0]], d->op->flags & WTL_OP_ALIAS ? NULL : g->layout[d->out[0]]));

@@ -38,7 +38,7 @@ typedef struct wtl_bind {
   bool is_param[WTL_MAX_IN];
   bool backward;                           /* will backward run? */
   bool want_din[WTL_MAX_IN];
-  size_t saved_plain, scratch_plain;       /* what the op's rule asks for its plain kernels */
+  bool relu_follows;                       /* a relu is the only reader of out[0]: it may be taken too */
   /* answers, preset to logical and to the plain sizes */
   const wtl_layout *in_want[WTL_MAX_IN];   /* what forward reads */
   const wtl_layout *back_want[WTL_MAX_IN]; /* what backward reads (where reads_in has the bit); preset: as forward */
@@ -46,6 +46,7 @@ typedef struct wtl_bind {
   const wtl_layout *din_layout[WTL_MAX_IN];  /* what backward writes */
   unsigned reads_in, reads_out;            /* of backward; preset from the rules */
   size_t saved_bytes, scratch_bytes;
+  bool relu_taken;                         /* out[0] is after the relu, dout[0] too */
 } wtl_bind;
 
 /* A kernel bound to one node's shapes. Its forward and backward take the op's wtl_call, the data in the layouts agreed. */

@@ -77,7 +77,8 @@ enum {
 struct wtl_op {
   const char *name, *formula, *help;
   int n_in, required, n_out, flags, n_attr;
-  const char *in_name[WTL_MAX_IN];        /* "?b" in ops.def: optional, stored without the mark */
+  unsigned optional, labels, state;       /* inputs marked ?, # and = in ops.def: bit i for in[i] */
+  const char *in_name[WTL_MAX_IN];        /* without the mark */
   wtl_attr_spec attr[WTL_MAX_ATTRS];
   const wtl_op_rules *rules;
   const wtl_op_kernels *kernels[2];       /* [0] f32, [1] f64 */
@@ -91,7 +92,7 @@ typedef enum wtl_op_id {
   WTL_OPID_COUNT
 } wtl_op_id;
 
-/* Checks counts, presence and dtypes, presets out_dtype, and calls the op's rule. */
+/* Checks counts, presence, dtypes and attributes, presets out_dtype, and calls the op's rule. */
 wtl_status wtl_op_infer(wtl_infer *i);
 
 /* Size of output positions of a window: floor((n + 2p - d(k-1) - 1)/s) + 1. */

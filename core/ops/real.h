@@ -19,6 +19,13 @@ typedef float real;
 #define WTL_ONCE 1
 #endif
 
+/* Before a loop whose rounds do not depend on each other: element i is written from element i alone, in place or not. */
+#ifdef __clang__
+#define WTL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define WTL_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* WTL_OP_RULES(relu, infer, cost, 0, 1) with the reads_in and reads_out masks; WTL_OP_KERNELS(relu, forward, backward, NULL); */
 #define WTL_OP_RULES(name, infer_, cost_, reads_in_, reads_out_) \
   extern const wtl_op_rules wtl_rules_##name; \

@@ -21,6 +21,7 @@ static void forward_span(void *arg, int64_t begin, int64_t end, int thread) {
   const real *x = c->in[0].data;
   real *y = c->out[0].data;
   (void)thread;
+  WTL_INDEPENDENT
   for (int64_t k = begin; k < end; k++) y[k] = x[k] < 0 ? 0 : x[k]; /* keeps NaN */
 }
 
@@ -34,7 +35,11 @@ static void backward_span(void *arg, int64_t begin, int64_t end, int thread) {
   const real *dy = c->dout[0].data, *y = c->out[0].data;
   real *dx = c->din[0].data;
   (void)thread;
-  for (int64_t k = begin; k < end; k++) dx[k] = y[k] > 0 ? dy[k] : 0;
+  WTL_INDEPENDENT
+  for (int64_t k = begin; k < end; k++) {
+    real g = dy[k]; /* read always, or the loop is not vectorized */
+    dx[k] = y[k] > 0 ? g : 0;
+  }
 }
 
 static wtl_status backward(wtl_call *c) {

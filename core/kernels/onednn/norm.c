@@ -8,6 +8,8 @@ typedef struct norm_kernel {
   wtl_kernel base;
   onednn_engine *e;
   bool batch_stats; /* training: the batch's own statistics */
+  bool relu;        /* with the relu behind it; which elements passed is kept in saved too */
+  size_t passed_at, passed_bytes;
   int64_t channels, per_channel;
   float momentum;
   size_t dscale_at, dshift_at, dx_at; /* in scratch: gradients that nobody wants */
@@ -26,10 +28,13 @@ static float *variance_of(const norm_kernel *v, wtl_call *c) {
   return v->batch_stats ? (float *)c->saved + v->channels : c->in[4].data;
 }
 
+static void *passed_of(const norm_kernel *v, wtl_call *c) { return v->passed_bytes ? (char *)c->saved + v->passed_at : NULL; }
+
 static wtl_status forward(wtl_kernel *k, wtl_call *c) {
   norm_kernel *v = (norm_kernel *)k;
   return onednn_prim_run(v->e, &v->fwd, (void *const[]){ c->scratch, c->in[0].data, c->in[1].data, c->in[2].data,
-                                                         mean_of(v, c), variance_of(v, c), c->out[0].data });
+                                                         mean_of(v, c), variance_of(v, c), c->out[0].data,
+                                                         passed_of(v, c) });
 }
 
 static wtl_status backward(wtl_kernel *k, wtl_call *c) {
@@ -38,7 +43,8 @@ static wtl_status backward(wtl_kernel *k, wtl_call *c) {
   return onednn_prim_run(v->e, &v->bwd, (void *const[]){
     s, c->in[0].data, c->in[1].data, mean_of(v, c), variance_of(v, c), c->dout[0].data,
     c->din[0].data ? c->din[0].data : s + v->dx_at, c->din[1].data ? c->din[1].data : s + v->dscale_at,
-    c->din[2].data ? c->din[2].data : s + v->dshift_at });
+    c->din[2].data ? c->din[2].data : s + v->dshift_at,
+    passed_of(v, c) });
 }
 
 static wtl_status commit(wtl_kernel *k, wtl_call *c) {
@@ -57,7 +63,7 @@ static wtl_status make(norm_kernel *v, const wtl_bind *b) {
   dnnl_batch_normalization_desc_t d;
   dnnl_memory_desc_t x;
   float eps = (float)b->attr[2].f;
-  unsigned flags = dnnl_use_scale | dnnl_use_shift | (v->batch_stats ? 0 : dnnl_use_global_stats);
+  unsigned flags = dnnl_use_scale | dnnl_use_shift | (v->batch_stats ? 0 : dnnl_use_global_stats) | (v->relu ? dnnl_fuse_norm_relu : 0);
   bool train = v->batch_stats || b->backward;
   const dnnl_memory_desc_t *weight, *stat;
   onednn_prim *p = &v->fwd;
@@ -75,6 +81,9 @@ static wtl_status make(norm_kernel *v, const wtl_bind *b) {
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_MEAN, stat));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_VARIANCE, stat));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DST, &x));
+  const dnnl_memory_desc_t *passed = onednn_prim_md(p, dnnl_query_workspace_md, 0);
+  v->passed_bytes = dnnl_memory_desc_get_size(passed);
+  if (v->passed_bytes) WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, passed));
   if (!b->backward) return WTL_OK;
   p = &v->bwd;
   s = dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, &x, &x, eps, flags);
@@ -87,7 +96,8 @@ static wtl_status make(norm_kernel *v, const wtl_bind *b) {
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_DST, &x));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SRC, &x));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SCALE, weight));
-  return onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SHIFT, weight);
+  WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SHIFT, weight));
+  return v->passed_bytes ? onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, passed) : WTL_OK;
 }
 
 static void answer(norm_kernel *v, wtl_bind *b) {
@@ -100,7 +110,9 @@ static void answer(norm_kernel *v, wtl_bind *b) {
   v->dshift_at = v->dscale_at + channels;
   v->dx_at = v->dshift_at + channels;
   b->scratch_bytes = v->dx_at + (b->backward && !b->want_din[0] ? data : 0);
-  b->saved_bytes = v->batch_stats ? 2 * (size_t)v->channels * sizeof(float) : 0;
+  v->passed_at = onednn_round(v->batch_stats ? 2 * (size_t)v->channels * sizeof(float) : 0);
+  b->saved_bytes = v->passed_at + v->passed_bytes;
+  b->relu_taken = v->relu;
   b->reads_in = 1u | 2u | (v->batch_stats ? 0 : 8u | 16u);
   b->reads_out = 0;
 }
@@ -111,6 +123,7 @@ wtl_status onednn_bind_batch_norm(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
   if (!v) return WTL_ERR_MEMORY;
   v->e = e;
   v->batch_stats = b->attr[0].i[0];
+  v->relu = b->relu_follows;
   v->momentum = (float)b->attr[1].f;
   v->channels = b->in[0].size[1];
   v->per_channel = wtl_shape_numel(&b->in[0]) / (v->channels ? v->channels : 1);
