@@ -168,8 +168,7 @@ static bool same_window(const wtl_tensor *a, const wtl_tensor *b) {
   return true;
 }
 
-/* An expanded tensor has several indices for one element. */
-static wtl_status check_writable(wtl_tensor *t, const char *what) {
+wtl_status wtl_tensor_check_writable(wtl_tensor *t, const char *what) {
   for (int d = 0; d < t->shape.ndim; d++)
     if (t->shape.size[d] > 1 && t->stride[d] == 0 && wtl_tensor_numel(t) > 0)
       return wtl_fail(t->ctx, WTL_ERR_ARG, "%s: an expanded tensor cannot be written; clone it first", what);
@@ -181,7 +180,7 @@ wtl_status wtl_tensor_copy(wtl_tensor *dst, const wtl_tensor *src) {
   if (!wtl_shape_equal(&dst->shape, &src->shape))
     return wtl_fail(dst->ctx, WTL_ERR_SHAPE, "copy: to %s from %s; shapes differ",
                     wtl_shape_text(&dst->shape, to, sizeof to), wtl_shape_text(&src->shape, from, sizeof from));
-  WTL_TRY(check_writable(dst, "copy"));
+  WTL_TRY(wtl_tensor_check_writable(dst, "copy"));
   WTL_TRY(check_fit(src, "copy", dst->dtype));
   if (same_window(dst, src)) return WTL_OK;
   wtl_tensor *apart = NULL;

@@ -55,9 +55,7 @@ static void fill_chunk(void *arg, int64_t begin, int64_t end, int thread) {
 static wtl_status fill(wtl_tensor *t, const char *what, fill_job *j) {
   if (!wtl_dtype_is_float(t->dtype))
     return wtl_fail(t->ctx, WTL_ERR_DTYPE, "%s: a float tensor is needed, this one is %s", what, wtl_dtype_name(t->dtype));
-  for (int d = 0; d < t->shape.ndim; d++)
-    if (t->shape.size[d] > 1 && t->stride[d] == 0)
-      return wtl_fail(t->ctx, WTL_ERR_ARG, "%s: an expanded tensor cannot be written; clone it first", what);
+  WTL_TRY(wtl_tensor_check_writable(t, what));
   j->t = t;
   wtl_walk_init(&j->walk, 1, &(const wtl_tensor *){ t });
   wtl_parallel(t->ctx, wtl_tensor_numel(t), GRAIN, fill_chunk, j);

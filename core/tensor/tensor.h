@@ -34,6 +34,8 @@ wtl_status wtl_tensor_wrap(wtl_ctx *ctx, wtl_dtype d, const wtl_shape *s, void *
 wtl_status wtl_tensor_as_contiguous(wtl_tensor *t, wtl_tensor **out);
 /* Another window on t's storage, for views; data, shape and strides are t's until the caller sets them. New reference. */
 wtl_status wtl_tensor_alias(wtl_tensor *t, wtl_tensor **out);
+/* Fails where t is expanded, so that several indices name one element. */
+wtl_status wtl_tensor_check_writable(wtl_tensor *t, const char *what);
 
 /* Sizes not negative, at most WTL_MAX_DIMS of them, and bytes that fit ptrdiff_t even where a size is 0. */
 wtl_status wtl_shape_check(wtl_ctx *ctx, const char *what, const wtl_shape *s, wtl_dtype d);
