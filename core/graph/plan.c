@@ -176,7 +176,8 @@ static wtl_status run(wtl_program *g, wtl_phase from, wtl_phase to, bool with_lo
     wtl_instr *i = &g->instr[n];
     if (i->loss_only && !with_loss) continue;
     int64_t begin = p->profiling ? wtl_now_us() : 0;
-    WTL_TRY(run_instr(p, i));
+    wtl_status s = run_instr(p, i);
+    if (s != WTL_OK) return i->node >= 0 && p->graph->node[i->node].name[0] ? wtl_prefix(p->ctx, s, "%s", p->graph->node[i->node].name) : s;
     if (p->profiling) i->time_us += wtl_now_us() - begin, i->calls++;
   }
   return WTL_OK;

@@ -77,14 +77,15 @@ static wtl_status make_backward_data(conv_kernel *v, const wtl_bind *b, const co
   return onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SRC, onednn_prim_md(p, dnnl_query_diff_src_md, 0));
 }
 
-static wtl_status make_backward_weights(conv_kernel *v, const wtl_bind *b, const conv_shape *g) {
+static wtl_status make_backward_weights(conv_kernel *v, const wtl_bind *b, const conv_shape *g, bool any_src) {
   dnnl_convolution_desc_t d;
-  dnnl_memory_desc_t w, bias;
+  dnnl_memory_desc_t w, bias, x = *onednn_prim_md(&v->fwd, dnnl_query_src_md, 0);
   onednn_prim *p = &v->weights;
+  if (any_src) WTL_TRY(onednn_md(b->ctx, &b->in[0], NULL, true, &x));
   WTL_TRY(onednn_md(b->ctx, &b->in[1], NULL, true, &w));
   if (v->bias) WTL_TRY(onednn_md(b->ctx, &b->in[2], NULL, false, &bias));
   dnnl_status_t s = dnnl_dilated_convolution_backward_weights_desc_init(
-    &d, dnnl_convolution_direct, onednn_prim_md(&v->fwd, dnnl_query_src_md, 0), &w, v->bias ? &bias : NULL,
+    &d, dnnl_convolution_direct, &x, &w, v->bias ? &bias : NULL,
     onednn_prim_md(&v->fwd, dnnl_query_dst_md, 0), g->stride, g->dilation, g->pad, g->pad);
   if (s) return onednn_fail(b->ctx, "conv2d backward weights", s);
   WTL_TRY(onednn_prim_create(v->e, &d, v->fwd.pd, p));
@@ -94,7 +95,7 @@ static wtl_status make_backward_weights(conv_kernel *v, const wtl_bind *b, const
   return v->bias ? onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_BIAS, onednn_prim_md(p, dnnl_query_diff_weights_md, 1)) : WTL_OK;
 }
 
-static wtl_status weight_layout(conv_kernel *v, const onednn_prim *p, dnnl_query_t what, const wtl_layout **out) {
+static wtl_status layout_of(conv_kernel *v, const onednn_prim *p, dnnl_query_t what, const wtl_layout **out) {
   return onednn_layout(v->e, onednn_prim_md(p, what, 0), out);
 }
 
@@ -102,14 +103,17 @@ static wtl_status answer(conv_kernel *v, wtl_bind *b) {
   bool data = v->data.prim, weights = v->weights.prim;
   WTL_TRY(onednn_layout(v->e, onednn_prim_md(&v->fwd, dnnl_query_src_md, 0), &b->in_want[0]));
   WTL_TRY(onednn_layout(v->e, onednn_prim_md(&v->fwd, dnnl_query_dst_md, 0), &b->out_layout[0]));
-  WTL_TRY(weight_layout(v, &v->fwd, dnnl_query_weights_md, &b->in_want[1]));
+  WTL_TRY(layout_of(v, &v->fwd, dnnl_query_weights_md, &b->in_want[1]));
   b->back_want[0] = b->din_layout[0] = b->in_want[0];
   b->scratch_bytes = v->fwd.scratch_bytes;
   b->saved_bytes = 0;
   b->reads_in = (weights ? 1u : 0) | (data ? 2u : 0);
   b->reads_out = 0;
-  if (data) WTL_TRY(weight_layout(v, &v->data, dnnl_query_weights_md, &b->back_want[1]));
-  if (weights) WTL_TRY(weight_layout(v, &v->weights, dnnl_query_diff_weights_md, &b->din_layout[1]));
+  if (data) WTL_TRY(layout_of(v, &v->data, dnnl_query_weights_md, &b->back_want[1]));
+  if (weights) {
+    WTL_TRY(layout_of(v, &v->weights, dnnl_query_diff_weights_md, &b->din_layout[1]));
+    WTL_TRY(layout_of(v, &v->weights, dnnl_query_src_md, &b->back_want[0]));
+  }
   size_t back = v->data.scratch_bytes > v->weights.scratch_bytes ? v->data.scratch_bytes : v->weights.scratch_bytes;
   if (back > b->scratch_bytes) b->scratch_bytes = back;
   v->bias_scratch = onednn_round(b->scratch_bytes);
@@ -141,7 +145,14 @@ wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   }
   if (s == WTL_OK) s = forward_args(v);
   if (s == WTL_OK && b->backward && b->want_din[0]) s = make_backward_data(v, b, &g);
-  if (s == WTL_OK && b->backward && (b->want_din[1] || b->want_din[2])) s = make_backward_weights(v, b, &g);
+  if (s == WTL_OK && b->backward && b->want_din[1]) {
+    /* One or two input channels have no fast kernel on plain planes: read a padded copy instead. */
+    s = make_backward_weights(v, b, &g, false);
+    if (s == WTL_ERR_UNSUPPORTED) {
+      onednn_prim_destroy(&v->weights);
+      s = make_backward_weights(v, b, &g, true);
+    }
+  }
   if (s == WTL_OK) s = answer(v, b);
   if (s != WTL_OK) {
     destroy(&v->base);

@@ -1,5 +1,6 @@
 /* batch_norm through oneDNN. Statistics are kept in `saved` (mean, biased variance), as float; running
  * ones are updated by commit, with the unbiased variance as in PyTorch. */
+#include <math.h>
 #include <string.h>
 
 #include "onednn.h"
@@ -30,18 +31,29 @@ static float *variance_of(const norm_kernel *v, wtl_call *c) {
 
 static void *passed_of(const norm_kernel *v, wtl_call *c) { return v->passed_bytes ? (char *)c->saved + v->passed_at : NULL; }
 
+/* oneDNN's fused relu turns NaN into 0 and would hide a diverged network; the statistics still show it. */
+static wtl_status check_finite(const norm_kernel *v, wtl_call *c) {
+  const float *mean = mean_of(v, c), *variance = variance_of(v, c);
+  for (int64_t i = 0; i < v->channels; i++)
+    if (!isfinite(mean[i]) || !isfinite(variance[i]))
+      return wtl_fail(c->ctx, WTL_ERR_NUMERIC, "batch_norm: channel %lld has mean %g and variance %g: the input is not finite",
+                      (long long)i, (double)mean[i], (double)variance[i]);
+  return WTL_OK;
+}
+
 static wtl_status forward(wtl_kernel *k, wtl_call *c) {
   norm_kernel *v = (norm_kernel *)k;
-  return onednn_prim_run(v->e, &v->fwd, (void *const[]){ c->scratch, c->in[0].data, c->in[1].data, c->in[2].data,
+  WTL_TRY(onednn_prim_run(v->e, &v->fwd, (void *const[]){ c->scratch, c->in[0].data, c->in[1].data, c->in[2].data,
                                                          mean_of(v, c), variance_of(v, c), c->out[0].data,
-                                                         passed_of(v, c) });
+                                                         passed_of(v, c) }));
+  return v->relu ? check_finite(v, c) : WTL_OK;
 }
 
 static wtl_status backward(wtl_kernel *k, wtl_call *c) {
   norm_kernel *v = (norm_kernel *)k;
   char *s = c->scratch;
   return onednn_prim_run(v->e, &v->bwd, (void *const[]){
-    s, c->in[0].data, c->in[1].data, mean_of(v, c), variance_of(v, c), c->dout[0].data,
+    s, c->in[0].data, c->in[1].data, c->in[2].data, mean_of(v, c), variance_of(v, c), c->dout[0].data,
     c->din[0].data ? c->din[0].data : s + v->dx_at, c->din[1].data ? c->din[1].data : s + v->dscale_at,
     c->din[2].data ? c->din[2].data : s + v->dshift_at,
     passed_of(v, c) });
@@ -91,6 +103,7 @@ static wtl_status make(norm_kernel *v, const wtl_bind *b) {
   WTL_TRY(onednn_prim_create(v->e, &d, v->fwd.pd, p));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_SRC, &x));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_SCALE, weight));
+  WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_SHIFT, weight)); /* unused there, yet counted */
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_MEAN, stat));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_VARIANCE, stat));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_DST, &x));
@@ -113,7 +126,7 @@ static void answer(norm_kernel *v, wtl_bind *b) {
   v->passed_at = onednn_round(v->batch_stats ? 2 * (size_t)v->channels * sizeof(float) : 0);
   b->saved_bytes = v->passed_at + v->passed_bytes;
   b->relu_taken = v->relu;
-  b->reads_in = 1u | 2u | (v->batch_stats ? 0 : 8u | 16u);
+  b->reads_in = 1u | 2u | 4u | (v->batch_stats ? 0 : 8u | 16u);
   b->reads_out = 0;
 }
 
@@ -123,7 +136,7 @@ wtl_status onednn_bind_batch_norm(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
   if (!v) return WTL_ERR_MEMORY;
   v->e = e;
   v->batch_stats = b->attr[0].i[0];
-  v->relu = b->relu_follows;
+  v->relu = b->relu_follows && v->batch_stats;
   v->momentum = (float)b->attr[1].f;
   v->channels = b->in[0].size[1];
   v->per_channel = wtl_shape_numel(&b->in[0]) / (v->channels ? v->channels : 1);
