@@ -13,7 +13,7 @@ static const char *instr_name(const wtl_plan *p, const wtl_instr *i) {
 
 static const char *instr_op(const wtl_plan *p, const wtl_instr *i) {
   switch (i->what) {
-    case WTL_DO_REORDER: return "reorder";
+    case WTL_DO_REORDER: return p->graph->value[i->value].kind == WTL_VALUE_PARAM ? "to the master" : "reorder";
     case WTL_DO_ADD: return "add gradients";
     case WTL_DO_UPDATE: return p->rule.op->name;
     default: return p->current->node[i->node].bind.relu_taken ? "batch_norm+relu" : p->graph->node[i->node].op->name;
