@@ -92,6 +92,7 @@ wtl_status wtl_idx_load(wtl_ctx *ctx, const char *path, size_t max_bytes, wtl_te
   WTL_TRY(wtl_stream_open(ctx, path, &f));
   wtl_status s = read_header(&f, max_bytes ? max_bytes : MAX_BYTES_DEFAULT, &shape);
   if (s == WTL_OK) s = wtl_tensor_create(ctx, WTL_U8, &shape, &t);
+  if (s == WTL_ERR_SHAPE) s = wtl_prefix(ctx, WTL_ERR_FORMAT, "%s: idx", path); /* sizes beside a 0 that no tensor may have */
   if (s == WTL_OK) s = read_elements(&f, t);
   wtl_stream_close(&f);
   if (s == WTL_OK) *out = t;

@@ -48,7 +48,7 @@ static wtl_status parse_header(file *f, const char *text, size_t n) {
   if (used < 2 || text[0] != '{' || text[used - 1] != '}') return bad(f, NULL, "the header is no JSON object");
   f->header = json_loadb(text, used, JSON_REJECT_DUPLICATES, &e);
   if (f->header) return WTL_OK;
-  if (json_error_code(&e) == json_error_out_of_memory) {
+  if (json_error_code(&e) == json_error_out_of_memory || !e.text[0]) {
     return wtl_fail(f->ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", f->path);
   }
   return bad(f, "header", e.text);
@@ -234,65 +234,71 @@ static const char *dtype_name(wtl_dtype d) {
   return NULL;
 }
 
-/* {"dtype": "F32", "shape": [2,3], "data_offsets": [begin,end]}; NULL when memory is gone. */
-static json_t *describe(const wtl_tensor *t, int64_t begin) {
-  const wtl_shape *s = wtl_tensor_shape(t);
-  json_t *sizes = json_array();
-  for (int i = 0; i < s->ndim; i++) {
-    if (json_array_append_new(sizes, json_integer(s->size[i])) != 0) {
-      json_decref(sizes);
-      return NULL;
+/* UTF-8 as JSON takes it (RFC 3629): shortest forms, no surrogates, nothing above U+10FFFF. */
+static bool is_utf8(const char *text) {
+  const unsigned char *p = (const unsigned char *)text;
+  while (*p) {
+    int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
+    if (more < 0) return false;
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return false;
+    for (p++; more > 0; more--, p++) {
+      if ((*p & 0xc0) != 0x80) return false;
     }
   }
-  return json_pack("{s:s, s:o, s:[I,I]}", "dtype", dtype_name(wtl_tensor_dtype(t)), "shape", sizes, "data_offsets", (json_int_t)begin,
-                   (json_int_t)(begin + (int64_t)wtl_tensor_bytes(t)));
+  return true;
 }
 
-/* jansson refuses text that is no UTF-8, and has no other failure but memory. */
-static wtl_status put_member(wtl_ctx *ctx, const char *path, json_t *object, const char *key, json_t *value) {
-  bool fresh = !json_object_get(object, key);
-  if (fresh && value && json_object_set_new(object, key, value) == 0) return WTL_OK;
-  if (!fresh) json_decref(value);
-  return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: \"%.200s\" %s", path, key,
-                  fresh ? "cannot be written: its text is no UTF-8, or memory is gone" : "is there twice");
-}
-
-static wtl_status put_meta(wtl_ctx *ctx, const char *path, json_t *header, const char *const *meta) {
-  if (!meta || !meta[0]) return WTL_OK;
-  json_t *pairs = json_object();
-  WTL_TRY(put_member(ctx, path, header, META, pairs));
-  for (; meta[0]; meta += 2) {
-    if (!meta[1]) return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" has no value", path, meta[0]);
-    WTL_TRY(put_member(ctx, path, pairs, meta[0], json_string(meta[1])));
+/* A JSON string. jansson is not asked to write: its json_dumps leaves out text, and says nothing, when memory is gone. */
+static wtl_status add_string(wtl_text *out, const char *path, const char *text) {
+  if (!is_utf8(text)) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: \"%.200s\" is no UTF-8", path, text);
+  WTL_TRY(wtl_text_add(out, "\""));
+  for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    if (*p == '"' || *p == '\\') WTL_TRY(wtl_text_add(out, "\\%c", *p));
+    else WTL_TRY(wtl_text_add(out, *p < 0x20 ? "\\u%04x" : "%c", *p));
   }
-  return WTL_OK;
+  return wtl_text_add(out, "\"");
 }
 
-static wtl_status build_header(wtl_ctx *ctx, const char *path, json_t *header, const wtl_dict *d, const char *const *meta) {
+static wtl_status add_meta(wtl_text *out, const char *path, const char *const *meta) {
+  WTL_TRY(wtl_text_add(out, "\"" META "\":{"));
+  for (int i = 0; meta[i]; i += 2) {
+    if (!meta[i + 1]) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" has no value", path, meta[i]);
+    for (int k = 0; k < i; k += 2) {
+      if (strcmp(meta[k], meta[i]) == 0) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" is there twice", path, meta[i]);
+    }
+    if (i) WTL_TRY(wtl_text_add(out, ","));
+    WTL_TRY(add_string(out, path, meta[i]));
+    WTL_TRY(wtl_text_add(out, ":"));
+    WTL_TRY(add_string(out, path, meta[i + 1]));
+  }
+  return wtl_text_add(out, "}");
+}
+
+/* "w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]} */
+static wtl_status add_entry(wtl_text *out, const char *path, const wtl_named *item, int64_t begin) {
+  const wtl_shape *s = wtl_tensor_shape(item->tensor);
+  if (strcmp(item->name, META) == 0) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: no tensor may be called " META, path);
+  WTL_TRY(add_string(out, path, item->name));
+  WTL_TRY(wtl_text_add(out, ":{\"dtype\":\"%s\",\"shape\":[", dtype_name(wtl_tensor_dtype(item->tensor))));
+  for (int i = 0; i < s->ndim; i++) WTL_TRY(wtl_text_add(out, "%s%lld", i ? "," : "", (long long)s->size[i]));
+  return wtl_text_add(out, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)(begin + (int64_t)wtl_tensor_bytes(item->tensor)));
+}
+
+/* The JSON, and spaces that make its length a multiple of 8. */
+static wtl_status build_header(wtl_text *out, const char *path, const wtl_dict *d, const char *const *meta) {
   int64_t at = 0;
-  if (!header) return wtl_fail(ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", path);
-  WTL_TRY(put_meta(ctx, path, header, meta));
+  bool with_meta = meta && meta[0];
+  WTL_TRY(wtl_text_add(out, "{"));
+  if (with_meta) WTL_TRY(add_meta(out, path, meta));
   for (int64_t i = 0; i < d->n; i++) {
-    if (strcmp(d->item[i].name, META) == 0) return wtl_fail(ctx, WTL_ERR_ARG, "%s: safetensors: no tensor may be called " META, path);
-    WTL_TRY(put_member(ctx, path, header, d->item[i].name, describe(d->item[i].tensor, at)));
+    if (i || with_meta) WTL_TRY(wtl_text_add(out, ","));
+    WTL_TRY(add_entry(out, path, &d->item[i], at));
     at += (int64_t)wtl_tensor_bytes(d->item[i].tensor);
   }
+  WTL_TRY(wtl_text_add(out, "}"));
+  WTL_TRY(wtl_text_add(out, "%*s", (int)((8 - out->n % 8) % 8), ""));
+  if (out->n > MAX_HEADER) return wtl_fail(out->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: a header of %zu bytes", path, out->n);
   return WTL_OK;
-}
-
-/* The length, the JSON, and spaces that make the whole a multiple of 8. */
-static wtl_status put_header(wtl_writer *w, const json_t *header) {
-  static const char spaces[8] = "        ";
-  char *text = json_dumps(header, JSON_COMPACT);
-  if (!text) return wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", w->path);
-  size_t n = strlen(text), pad = (8 - n % 8) % 8;
-  uint64_t total = n + pad;
-  wtl_status s = total <= MAX_HEADER ? WTL_OK : wtl_fail(w->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: a header of %zu bytes", w->path, n);
-  if (s == WTL_OK) s = wtl_writer_put(w, &total, 8);
-  if (s == WTL_OK) s = wtl_writer_put(w, text, n);
-  if (s == WTL_OK) s = wtl_writer_put(w, spaces, pad);
-  free(text);
-  return s;
 }
 
 static wtl_status put_tensor(wtl_writer *w, wtl_tensor *t) {
@@ -305,13 +311,16 @@ static wtl_status put_tensor(wtl_writer *w, wtl_tensor *t) {
 
 wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta) {
   wtl_writer w = { 0 };
-  json_t *header = json_object();
-  wtl_status s = build_header(ctx, path, header, d, meta);
+  wtl_text header;
+  wtl_text_init(&header, ctx);
+  wtl_status s = build_header(&header, path, d, meta);
+  uint64_t length = header.n;
   if (s == WTL_OK) s = wtl_writer_open(ctx, path, &w);
-  if (s == WTL_OK) s = put_header(&w, header);
+  if (s == WTL_OK) s = wtl_writer_put(&w, &length, 8);
+  if (s == WTL_OK) s = wtl_writer_put(&w, header.s, header.n);
   for (int64_t i = 0; s == WTL_OK && i < d->n; i++) s = put_tensor(&w, d->item[i].tensor);
   if (s == WTL_OK) s = wtl_writer_commit(&w);
   wtl_writer_abort(&w);
-  json_decref(header);
+  wtl_text_free(&header);
   return s;
 }
