@@ -1,0 +1,333 @@
+/* l_plan.c - compiled plans: step, forward, evaluate, gradients, and what a plan tells of itself. A step allocates
+ * nothing and calls no Lua. Modules wrap this (model:compile in lua/wattle/nn.lua). */
+#include "box.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INPUTS = 16 };
+
+static void plan_release(wl_box *b) {
+  wtl_plan_release(b->obj);
+}
+
+/* ---- compiling ------------------------------------------------------------------------------- */
+
+static void read_optimizer(lua_State *L, int idx, wtl_optim *o) {
+  static const char *const names[] = { "kind", "lr", "momentum", "weight_decay", "nesterov", NULL };
+  const char *what = "optimizer";
+  luaL_checktype(L, idx, LUA_TTABLE);
+  wl_check_options(L, idx, what, names, false);
+  *o = (wtl_optim){ .kind = wl_opt_string(L, idx, what, "kind", "sgd"), .lr = wl_opt_number(L, idx, what, "lr", -1),
+                    .momentum = wl_opt_number(L, idx, what, "momentum", 0),
+                    .weight_decay = wl_opt_number(L, idx, what, "weight_decay", 0),
+                    .nesterov = wl_opt_bool(L, idx, what, "nesterov", false) };
+  if (o->lr < 0) wl_error(L, "optimizer: lr must be given and not be negative");
+}
+
+static int compile(lua_State *L) {
+  static const char *const names[] = { "optimizer", "backend", "gradients", "keep_values", NULL };
+  wl_ctx *c = wl_ctx_of(L);
+  wtl_graph *g = wl_check_obj(L, 1, &wl_graph_class);
+  wtl_plan_options o = { 0 };
+  wtl_optim optim;
+  wtl_plan *p = NULL;
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    wl_check_options(L, 2, "compile", names, false);
+    o.backend = wl_opt_string(L, 2, "compile", "backend", NULL);
+    o.gradients = wl_opt_bool(L, 2, "compile", "gradients", false);
+    o.keep_values = wl_opt_bool(L, 2, "compile", "keep_values", false);
+    if (lua_getfield(L, 2, "optimizer") != LUA_TNIL) {
+      read_optimizer(L, 3, &optim);
+      o.optim = &optim;
+    }
+  }
+  wl_box *b = wl_box_new(L, c, &wl_plan_class);
+  wl_try(L, c, wtl_plan_compile(c->core, g, &o, &p));
+  wl_box_fill(L, b, p, 0);
+  return 1;
+}
+
+/* ---- running ----------------------------------------------------------------------------------- */
+
+static int read_inputs(lua_State *L, int first, int last, wtl_tensor *in[MAX_INPUTS]) {
+  if (last - first + 1 > MAX_INPUTS) wl_error(L, "plan: more than %d inputs", MAX_INPUTS);
+  for (int i = first; i <= last; i++) in[i - first] = wl_check_obj(L, i, &wl_tensor_class);
+  return last - first + 1;
+}
+
+static int push_step(lua_State *L, const wtl_step *s) {
+  lua_pushnumber(L, s->loss);
+  lua_pushnumber(L, s->correct);
+  lua_pushinteger(L, s->samples);
+  return 3;
+}
+
+static int plan_step(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wtl_tensor *in[MAX_INPUTS];
+  wtl_step s;
+  int n = read_inputs(L, 2, lua_gettop(L), in);
+  wl_try(L, b->ctx, wtl_plan_step(b->obj, in, n, &s));
+  return push_step(L, &s);
+}
+
+/* Results go into closed boxes, or into the caller's tensors, which have boxes already. */
+static int plan_forward(lua_State *L) {
+  static const char *const names[] = { "out", NULL };
+  wl_box *b = wl_check(L, 1, &wl_plan_class), *box[MAX_INPUTS] = { NULL };
+  wtl_tensor *in[MAX_INPUTS], *out[MAX_INPUTS] = { NULL };
+  int top = lua_gettop(L), options = lua_istable(L, top) ? top : 0, n_out = wtl_plan_outputs(b->obj);
+  int n = read_inputs(L, 2, options ? top - 1 : top, in);
+  if (n_out > MAX_INPUTS) return wl_error(L, "plan: more than %d outputs", MAX_INPUTS);
+  luaL_checkstack(L, n_out + 8, "plan:forward");
+  int given = 0;
+  if (options) {
+    wl_check_options(L, options, "forward", names, false);
+    if (lua_getfield(L, options, "out") != LUA_TNIL) given = lua_gettop(L);
+  }
+  for (int i = 0; i < n_out; i++) {
+    if (given && lua_istable(L, given)) lua_geti(L, given, i + 1);
+    else if (given && i == 0) lua_pushvalue(L, given);
+    else lua_pushnil(L);
+    if (!lua_isnil(L, -1)) {
+      out[i] = wl_check_obj(L, -1, &wl_tensor_class);
+      continue;
+    }
+    lua_pop(L, 1);
+    box[i] = wl_box_new(L, b->ctx, &wl_tensor_class);
+  }
+  wl_try(L, b->ctx, wtl_plan_forward(b->obj, in, n, out, NULL));
+  for (int i = 0; i < n_out; i++) /* all owned before the collector may run */
+    if (box[i]) wl_box_fill(L, box[i], out[i], 0);
+  size_t bytes = 0;
+  for (int i = 0; i < n_out; i++) {
+    if (!box[i]) continue;
+    box[i]->charge = wtl_tensor_bytes(out[i]);
+    b->ctx->live += box[i]->charge;
+    bytes += box[i]->charge;
+  }
+  wl_collect_step(L, b->ctx, bytes);
+  return n_out;
+}
+
+static int plan_evaluate(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wtl_tensor *in[MAX_INPUTS], *out[MAX_INPUTS] = { NULL };
+  wtl_step s;
+  int n = read_inputs(L, 2, lua_gettop(L), in), n_out = wtl_plan_outputs(b->obj);
+  if (n_out > MAX_INPUTS) return wl_error(L, "plan: more than %d outputs", MAX_INPUTS);
+  wl_try(L, b->ctx, wtl_plan_forward(b->obj, in, n, out, &s));
+  for (int i = 0; i < n_out; i++) wtl_tensor_release(out[i]);
+  return push_step(L, &s);
+}
+
+static int plan_set(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wl_try(L, b->ctx, wtl_plan_set(b->obj, luaL_checkstring(L, 2), luaL_checknumber(L, 3)));
+  return 0;
+}
+
+static int plan_get(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  double v = 0;
+  wl_try(L, b->ctx, wtl_plan_get(b->obj, luaL_checkstring(L, 2), &v));
+  lua_pushnumber(L, v);
+  return 1;
+}
+
+/* ---- gradients and values ------------------------------------------------------------------------ */
+
+static int plan_param_gradient(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wtl_param *p = wl_check_obj(L, 2, &wl_param_class);
+  wtl_tensor *t = NULL;
+  wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
+  wl_try(L, b->ctx, wtl_plan_param_gradient(b->obj, p, &t));
+  wl_tensor_fill(L, n, t, false);
+  return 1;
+}
+
+static int plan_input_gradient(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  lua_Integer i = luaL_checkinteger(L, 2);
+  wtl_tensor *t = NULL;
+  if (i < 1 || i > wtl_plan_inputs(b->obj))
+    return wl_error(L, "input_gradient: input %I of %d (inputs count from 1)", i, wtl_plan_inputs(b->obj));
+  wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
+  wl_try(L, b->ctx, wtl_plan_input_gradient(b->obj, (int)i - 1, &t));
+  wl_tensor_fill(L, n, t, false);
+  return 1;
+}
+
+static int plan_value(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class), *v = wl_check(L, 2, &wl_value_class);
+  wtl_tensor *t = NULL;
+  wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
+  wl_try(L, b->ctx, wtl_plan_value(b->obj, v->value, lua_toboolean(L, 3), &t));
+  wl_tensor_fill(L, n, t, false);
+  return 1;
+}
+
+/* ---- what it tells of itself ----------------------------------------------------------------------- */
+
+static int plan_describe(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wtl_text *t = wl_text_new(L, b->ctx);
+  wl_try(L, b->ctx, wtl_plan_describe(b->obj, t));
+  return wl_text_finish(L, -1);
+}
+
+static void set_integer(lua_State *L, const char *key, lua_Integer v) {
+  lua_pushinteger(L, v);
+  lua_setfield(L, -2, key);
+}
+
+static void set_number(lua_State *L, const char *key, lua_Number v) {
+  lua_pushnumber(L, v);
+  lua_setfield(L, -2, key);
+}
+
+static void set_string(lua_State *L, const char *key, const char *v) {
+  lua_pushstring(L, v ? v : "");
+  lua_setfield(L, -2, key);
+}
+
+static int plan_info(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wtl_plan_info i;
+  wl_try(L, b->ctx, wtl_plan_info_get(b->obj, &i));
+  lua_createtable(L, 0, 12);
+  set_integer(L, "nodes", i.nodes);
+  set_integer(L, "reorders", i.reorders);
+  set_integer(L, "weight_forms", i.weight_forms);
+  set_integer(L, "arena_bytes", (lua_Integer)i.arena_bytes);
+  set_integer(L, "sum_bytes", (lua_Integer)i.sum_bytes);
+  set_integer(L, "specialisations", i.specialisations);
+  set_integer(L, "batch", i.batch);
+  set_number(L, "forward_flops", i.forward.flops);
+  set_number(L, "forward_bytes", i.forward.bytes);
+  set_number(L, "backward_flops", i.backward.flops);
+  set_number(L, "backward_bytes", i.backward.bytes);
+  return 1;
+}
+
+static int plan_profile(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  if (!lua_isnoneornil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TBOOLEAN);
+    wl_try(L, b->ctx, wtl_plan_profile(b->obj, lua_toboolean(L, 2)));
+    return 0;
+  }
+  int n = wtl_plan_profile_rows(b->obj);
+  lua_createtable(L, n, 0);
+  for (int k = 0; k < n; k++) {
+    wtl_profile_row r;
+    wl_try(L, b->ctx, wtl_plan_profile_row(b->obj, k, &r));
+    lua_createtable(L, 0, 9);
+    set_string(L, "name", r.name);
+    set_string(L, "op", r.op);
+    set_string(L, "provider", r.provider);
+    set_string(L, "impl", r.impl);
+    lua_pushboolean(L, r.backward);
+    lua_setfield(L, -2, "backward");
+    set_integer(L, "calls", r.calls);
+    set_integer(L, "time_us", r.time_us);
+    set_number(L, "flops", r.cost.flops);
+    set_number(L, "bytes", r.cost.bytes);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+/* Rows of agree are kept in C until the core has returned: Lua's errors may not cross it. */
+typedef struct agree_row {
+  char name[WTL_NAME_MAX], op[32], provider[32], impl[64];
+  double forward_err, backward_err;
+} agree_row;
+typedef struct agree_rows { agree_row *row; int n, cap; bool full; } agree_rows;
+
+static void add_row(void *arg, const wtl_agree_row *from) {
+  agree_rows *a = arg;
+  if (a->n == a->cap) {
+    agree_row *more = realloc(a->row, (size_t)(2 * a->cap + 16) * sizeof *more);
+    a->full |= !more;
+    if (!more) return;
+    a->row = more;
+    a->cap = 2 * a->cap + 16;
+  }
+  agree_row *to = &a->row[a->n++];
+  snprintf(to->name, sizeof to->name, "%s", from->name ? from->name : "");
+  snprintf(to->op, sizeof to->op, "%s", from->op ? from->op : "");
+  snprintf(to->provider, sizeof to->provider, "%s", from->provider ? from->provider : "");
+  snprintf(to->impl, sizeof to->impl, "%s", from->impl ? from->impl : "");
+  to->forward_err = from->forward_err;
+  to->backward_err = from->backward_err;
+}
+
+static int plan_agree(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  agree_rows a = { 0 };
+  const char *backend = luaL_optstring(L, 2, NULL);
+  wl_box *hold = wl_hold(L, b->ctx, free);
+  wtl_status s = wtl_plan_agree(b->obj, backend, add_row, &a);
+  if (a.row) wl_box_fill(L, hold, a.row, 0);
+  wl_try(L, b->ctx, s);
+  if (a.full) return wl_error(L, "agree: out of memory");
+  lua_createtable(L, a.n, 0);
+  for (int i = 0; i < a.n; i++) {
+    lua_createtable(L, 0, 6);
+    set_string(L, "name", a.row[i].name);
+    set_string(L, "op", a.row[i].op);
+    set_string(L, "provider", a.row[i].provider);
+    set_string(L, "impl", a.row[i].impl);
+    set_number(L, "forward_err", a.row[i].forward_err);
+    set_number(L, "backward_err", a.row[i].backward_err);
+    lua_rawseti(L, -2, i + 1);
+  }
+  wl_box_close(hold);
+  return 1;
+}
+
+static const wl_fn methods[] = {
+  { "step", plan_step, "(x, y, ...) -> loss, correct, n",
+    "Forward, check of the loss, backward, update: inputs in the trace's order, dimension 0 the batch (it may differ from the "
+    "traced one: the first time, the plan specialises). Mean loss before the update, the metric (NaN if there is "
+    "none), batch size. A loss that is not finite is an error and changes nothing." },
+  { "forward", plan_forward, "(x, ..., {out = tensor or {tensors}}?) -> outputs...",
+    "Forward only: fresh tensors, or the caller's out. No statistics, no update." },
+  { "evaluate", plan_evaluate, "(x, y, ...) -> loss, correct, n", "Forward and loss without an update." },
+  { "set", plan_set, "(name, value)", "\"lr\", \"momentum\" or \"weight_decay\", from the next step on." },
+  { "get", plan_get, "(name) -> value", "What set sets." },
+  { "param_gradient", plan_param_gradient, "(parameter) -> tensor",
+    "Of the last step; the plan must be compiled with gradients = true." },
+  { "input_gradient", plan_input_gradient, "(i) -> tensor", "Of input i (from 1), as param_gradient." },
+  { "value", plan_value, "(value, gradient = false) -> tensor",
+    "A symbolic value's number in the last step, or its gradient; compiled with keep_values = true." },
+  { "describe", plan_describe, "() -> text", "Every step: provider, implementation, layouts, shapes, bytes; reorders too." },
+  { "info", plan_info, "() -> table",
+    "nodes, reorders, weight_forms, arena_bytes, sum_bytes (without sharing), specialisations, batch, forward_flops, "
+    "forward_bytes, backward_flops, backward_bytes. One MAC is 2 FLOPs." },
+  { "profile", plan_profile, "(boolean) or () -> {rows}",
+    "true times every step from now on, false stops; without an argument the rows: name, op, provider, impl, backward, "
+    "calls, time_us, flops, bytes." },
+  { "agree", plan_agree, "(backend?) -> {rows}",
+    "Each node of an f64 plan (keep_values = true, one step run) run alone in f32 through the backend, fed the recorded "
+    "values: name, op, provider, impl, forward_err, backward_err (norm-relative)." },
+  { NULL, NULL, NULL, NULL }
+};
+
+const wl_class wl_plan_class = { .name = "plan", .release = plan_release, .methods = methods };
+
+static const wl_fn core[] = {
+  { "compile", compile, "(trace, {optimizer =, backend = \"auto\", gradients = false, keep_values = false}?) -> plan",
+    "optimizer = {kind = \"sgd\", lr =, momentum = 0, weight_decay = 0, nesterov = false}: torch.optim.SGD's. backend: auto, "
+    "reference, blas or onednn." },
+  { NULL, NULL, NULL, NULL }
+};
+
+static const wl_class *const classes[] = { &wl_plan_class, NULL };
+
+const wl_module wl_plan_module = { .area = "plan", .core = core, .classes = classes };

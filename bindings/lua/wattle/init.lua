@@ -1,0 +1,34 @@
+-- Finishes the table that require "wattle" returns: the C side has put its functions in; here come the parts that are
+-- Lua, each loaded when first named. Run by the wattle library with the table and its core, never by require.
+local wattle, core = ...
+if type(wattle) ~= "table" or type(core) ~= "table" then
+  error("wattle/init.lua is run by the wattle library; use require \"wattle\"", 2)
+end
+
+local submodules = { "nn", "models", "data", "compress", "schedule", "stats", "experiment", "plot", "progress", "table", "cli" }
+-- Functions that live in a submodule but are called as wattle.NAME.
+local functions = { fit = "fit", evaluate = "fit", nonzeros = "compress" }
+
+core.check_options = function(...) return require("wattle.util").check_options(...) end
+wattle.help = core.help
+
+local is_submodule = {}
+for _, name in ipairs(submodules) do is_submodule[name] = true end
+
+-- wattle.NAME loads wattle/NAME.lua. A name that is nothing is an error: a typo must not read as nil.
+setmetatable(wattle, { __index = function(t, key)
+  if functions[key] then
+    local module = require("wattle." .. functions[key])
+    t[key] = type(module) == "table" and module[key] or module
+    return t[key]
+  elseif is_submodule[key] then
+    t[key] = require("wattle." .. key)
+    return t[key]
+  end
+  local names = require("wattle.util").sorted_keys(t)
+  table.move(submodules, 1, #submodules, #names + 1, names)
+  for name in pairs(functions) do names[#names + 1] = name end
+  local near = type(key) == "string" and core.nearest(key, names)
+  require("wattle.where").raise("wattle has no '%s'%s", tostring(key),
+                                near and ("; did you mean '%s'?"):format(near) or "")
+end })
