@@ -1,0 +1,79 @@
+/* cross_entropy: mean over the batch of -log softmax(logits)[target]. Row in ops.def. saved: the softmax, (N,C).
+ * Exponentials and sums are in double; NaN and infinity pass through. */
+#include "real.h"
+#include "rules.h"
+#include "span.h"
+
+#if WTL_ONCE
+static wtl_status infer(wtl_infer *f) {
+  WTL_TRY(wtl_rule_labels(f));
+  f->saved_bytes = (size_t)wtl_shape_numel(&f->in[0]) * wtl_dtype_size(f->real);
+  f->scratch_bytes = (size_t)f->in[0].size[0] * sizeof(double); /* the loss of each row */
+  return WTL_OK;
+}
+
+/* Per logit: maximum, difference, exponential, sum, quotient; an exponential counts as one. */
+static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]);
+  double labels = (double)f->in[0].size[0] * sizeof(int64_t);
+  *forward = (wtl_cost){ 5 * n, 2 * bytes + labels };
+  *backward = (wtl_cost){ n, 2 * bytes + labels };
+}
+
+WTL_OP_RULES(cross_entropy, infer, cost, 2, 0);
+#endif
+
+static void forward_rows(void *arg, int64_t begin, int64_t end, int thread) {
+  const wtl_call *c = arg;
+  const int64_t *target = c->in[1].data;
+  int64_t classes = c->in[0].size[1];
+  double *loss = c->scratch;
+  (void)thread;
+  for (int64_t r = begin; r < end; r++) {
+    const real *x = (const real *)c->in[0].data + r * classes;
+    real *p = c->saved ? (real *)c->saved + r * classes : NULL;
+    double max = (double)x[0], sum = 0;
+    for (int64_t k = 1; k < classes; k++) max = (double)x[k] > max ? (double)x[k] : max;
+    for (int64_t k = 0; k < classes; k++) {
+      double e = exp((double)x[k] - max);
+      sum += e;
+      if (p) p[k] = (real)e;
+    }
+    if (p)
+      for (int64_t k = 0; k < classes; k++) p[k] = (real)((double)p[k] / sum);
+    loss[r] = log(sum) - ((double)x[target[r]] - max);
+  }
+}
+
+static wtl_status forward(wtl_call *c) {
+  int64_t rows = c->in[0].size[0];
+  const double *loss = c->scratch;
+  double sum = 0;
+  WTL_TRY(wtl_check_labels(c, "cross_entropy"));
+  wtl_parallel(c->ctx, rows, span_grain(32 * c->in[0].size[1]), forward_rows, c);
+  for (int64_t r = 0; r < rows; r++) sum += loss[r];
+  *(real *)c->out[0].data = (real)(sum / (double)rows);
+  return WTL_OK;
+}
+
+/* dlogits = (softmax - onehot(target)) * dy/N */
+static void backward_rows(void *arg, int64_t begin, int64_t end, int thread) {
+  const wtl_call *c = arg;
+  const int64_t *target = c->in[1].data;
+  int64_t classes = c->in[0].size[1];
+  real scale = (real)((double)*(const real *)c->dout[0].data / (double)c->in[0].size[0]);
+  (void)thread;
+  for (int64_t r = begin; r < end; r++) {
+    const real *p = (const real *)c->saved + r * classes;
+    real *d = (real *)c->din[0].data + r * classes;
+    for (int64_t k = 0; k < classes; k++) d[k] = p[k] * scale;
+    d[target[r]] = (p[target[r]] - 1) * scale;
+  }
+}
+
+static wtl_status backward(wtl_call *c) {
+  if (c->din[0].data) wtl_parallel(c->ctx, c->in[0].size[0], span_grain(c->in[0].size[1]), backward_rows, c);
+  return WTL_OK;
+}
+
+WTL_OP_KERNELS(cross_entropy, forward, backward, NULL);

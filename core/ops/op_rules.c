@@ -1,0 +1,159 @@
+/* Shared parts of shape rules and of walking over operands (rules.h), and the small functions of op.h. */
+#include <math.h>
+
+#include "rules.h"
+
+/* ---- views and windows ---- */
+
+int64_t wtl_window_out(int64_t n, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+  int64_t extent;
+  if (kernel < 1 || stride < 1 || __builtin_mul_overflow(kernel - 1, dilation, &extent)) return 0;
+  int64_t room = n + 2 * pad - extent - 1;
+  return room < 0 ? 0 : room / stride + 1;
+}
+
+wtl_view wtl_view_plain(void *data, wtl_dtype d, const wtl_shape *s) {
+  wtl_view v = { .data = data, .dtype = d, .ndim = s->ndim };
+  wtl_shape_strides(s, v.stride);
+  for (int k = 0; k < s->ndim; k++) v.size[k] = s->size[k];
+  return v;
+}
+
+int64_t wtl_view_numel(const wtl_view *v) {
+  int64_t n = 1;
+  for (int k = 0; k < v->ndim; k++) n *= v->size[k];
+  return n;
+}
+
+bool wtl_view_plain_p(const wtl_view *v) {
+  int64_t next = 1;
+  for (int k = v->ndim - 1; k >= 0; k--) {
+    if (v->size[k] == 0) return true;
+    if (v->size[k] == 1) continue;
+    if (v->stride[k] != next) return false;
+    next *= v->size[k];
+  }
+  return true;
+}
+
+/* ---- texts and checks ---- */
+
+wtl_shape_str wtl_shape_as_text(const wtl_shape *s) {
+  wtl_shape_str t;
+  wtl_shape_text(s, t.s, sizeof t.s);
+  return t;
+}
+
+double wtl_rule_bytes(const wtl_infer *f, const wtl_shape *s) {
+  return (double)wtl_shape_numel(s) * (double)wtl_dtype_size(f->real);
+}
+
+wtl_status wtl_rule_image(const wtl_infer *f) {
+  if (f->in[0].ndim == 4) return WTL_OK;
+  return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; it must be (N,C,H,W)", f->op->name, SHAPE(&f->in[0]));
+}
+
+wtl_status wtl_rule_range(const wtl_infer *f, int attr, int64_t low) {
+  const wtl_attr *a = &f->attr[attr];
+  for (int k = 0; k < a->n; k++)
+    if (a->i[k] < low || a->i[k] > INT32_MAX)
+      return wtl_fail(f->ctx, WTL_ERR_ARG, "%s: %s is %lld; it must be at %s %lld", f->op->name, f->op->attr[attr].name,
+                      (long long)a->i[k], a->i[k] < low ? "least" : "most", (long long)(a->i[k] < low ? low : INT32_MAX));
+  return WTL_OK;
+}
+
+/* ---- reductions ---- */
+
+unsigned wtl_reduced_axes(const wtl_attr *dims, int ndim) {
+  unsigned axes = dims->n == 0 ? (1u << ndim) - 1 : 0;
+  for (int k = 0; k < dims->n; k++) axes |= 1u << (dims->i[k] < 0 ? dims->i[k] + ndim : dims->i[k]);
+  return axes;
+}
+
+wtl_status wtl_rule_reduce(wtl_infer *f) {
+  const wtl_attr *dims = &f->attr[0];
+  const wtl_shape *x = &f->in[0];
+  bool keepdim = f->attr[1].i[0];
+  unsigned seen = 0;
+  for (int k = 0; k < dims->n; k++) {
+    int64_t d = dims->i[k];
+    if (d < -x->ndim || d >= x->ndim)
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; it has no dim %lld", f->op->name, SHAPE(x), (long long)d);
+    unsigned bit = 1u << (d < 0 ? d + x->ndim : d);
+    if (seen & bit)
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; dim %lld is given twice", f->op->name, SHAPE(x), (long long)d);
+    seen |= bit;
+  }
+  unsigned axes = wtl_reduced_axes(dims, x->ndim);
+  f->out[0].ndim = 0;
+  for (int k = 0; k < x->ndim; k++) {
+    bool reduced = axes >> k & 1;
+    if (!reduced || keepdim) f->out[0].size[f->out[0].ndim++] = reduced ? 1 : x->size[k];
+  }
+  return WTL_OK;
+}
+
+/* ---- labels ---- */
+
+wtl_status wtl_rule_labels(wtl_infer *f) {
+  const wtl_shape *logits = &f->in[0], *target = &f->in[1];
+  if (logits->ndim != 2)
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: logits is %s; it must be (N,C)", f->op->name, SHAPE(logits));
+  if (target->ndim != 1 || target->size[0] != logits->size[0])
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: logits is %s, target is %s; target must be [%lld]", f->op->name, SHAPE(logits),
+                    SHAPE(target), (long long)logits->size[0]);
+  f->out[0].ndim = 0;
+  return WTL_OK;
+}
+
+wtl_status wtl_check_labels(const wtl_call *c, const char *what) {
+  const int64_t *target = c->in[1].data;
+  int64_t rows = c->in[0].size[0], classes = c->in[0].size[1];
+  for (int64_t n = 0; n < rows; n++)
+    if (target[n] < 0 || target[n] >= classes)
+      return wtl_fail(c->ctx, WTL_ERR_ARG, "%s: the target of row %lld is %lld; with %lld classes it must be in 0..%lld", what,
+                      (long long)n, (long long)target[n], (long long)classes, (long long)classes - 1);
+  return WTL_OK;
+}
+
+/* ---- walking ---- */
+
+/* Stride of the operand along axis k of v. */
+static int64_t broadcast_stride(const wtl_view *v, const wtl_view *operand, int k) {
+  int j = k - (v->ndim - operand->ndim);
+  return j < 0 || operand->size[j] == 1 ? 0 : operand->stride[j];
+}
+
+unsigned wtl_repeated_axes(const wtl_view *v, const wtl_view *operand) {
+  unsigned axes = 0;
+  for (int k = 0; k < v->ndim; k++) {
+    int j = k - (v->ndim - operand->ndim);
+    if (v->size[k] != 1 && (j < 0 || operand->size[j] == 1)) axes |= 1u << k;
+  }
+  return axes;
+}
+
+void wtl_axes_init(wtl_axes *a, const wtl_view *v, int n, const wtl_view *const operand[], unsigned marked) {
+  a->ndim = 0;
+  a->marked = 0;
+  for (int k = 0; k < v->ndim; k++) {
+    if (v->size[k] == 1) continue;
+    unsigned mark = marked >> k & 1;
+    int at = a->ndim - 1;
+    bool merge = at >= 0 && (a->marked >> at & 1) == mark;
+    for (int i = 0; i < n && merge; i++)
+      merge = a->stride[i][at] == broadcast_stride(v, operand[i], k) * v->size[k];
+    if (merge) {
+      a->size[at] *= v->size[k];
+    } else {
+      at = a->ndim++;
+      a->size[at] = v->size[k];
+      a->marked |= mark << at;
+    }
+    for (int i = 0; i < n; i++) a->stride[i][at] = broadcast_stride(v, operand[i], k);
+  }
+  if (a->ndim > 0) return;
+  a->ndim = 1;
+  a->size[0] = 1;
+  for (int i = 0; i < n; i++) a->stride[i][0] = 1;
+}
