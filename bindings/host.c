@@ -159,8 +159,18 @@ void wattle_program_folder(char *out, size_t n) {
   if (slash) *slash = '\0';
 }
 
+/* require "wattle.core" on its own opens all of wattle. */
+static int open_core(lua_State *L) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "wattle");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "core");
+  return 1;
+}
+
 static int open_libraries(lua_State *L) {
   unsigned flags = (unsigned)lua_tointeger(L, 1);
+  const char *home = lua_touserdata(L, 2);
   if (flags & WATTLE_HOST_NO_ENV) {
     lua_pushboolean(L, true);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* read by the package library */
@@ -169,6 +179,9 @@ static int open_libraries(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, wattle_open);
   lua_setfield(L, -2, "wattle");
+  lua_pushcfunction(L, open_core);
+  lua_setfield(L, -2, "wattle.core");
+  if (home[0]) wl_extend_path(L, home);
   return 0;
 }
 
@@ -187,7 +200,8 @@ wattle_host *wattle_host_create(unsigned flags) {
   wl_home_find(dir, h->home);
   lua_pushcfunction(h->L, open_libraries);
   lua_pushinteger(h->L, flags);
-  if (lua_pcall(h->L, 1, 0, 0) == LUA_OK) return h;
+  lua_pushlightuserdata(h->L, h->home);
+  if (lua_pcall(h->L, 2, 0, 0) == LUA_OK) return h;
   wattle_host_destroy(h);
   return NULL;
 }

@@ -47,19 +47,20 @@ static wl_box *view_new(lua_State *L, wl_box *b) {
   return v;
 }
 
-static int view_done(lua_State *L, wl_box *v, wtl_status s, wtl_tensor *t) {
+/* The tensor by its address: it is written by the call whose status stands beside it. */
+static int view_done(lua_State *L, wl_box *v, wtl_status s, wtl_tensor **t) {
   if (s != WTL_OK) {
     if (v->owner) wtl_param_release(v->owner);
     v->owner = NULL;
     return wl_raise(L, v->ctx, s);
   }
-  wl_tensor_fill(L, v, t, true);
+  wl_tensor_fill(L, v, *t, true);
   return 1;
 }
 
-static int copy_done(lua_State *L, wl_box *b, wtl_status s, wtl_tensor *t) {
+static int copy_done(lua_State *L, wl_box *b, wtl_status s, wtl_tensor **t) {
   wl_try(L, b->ctx, s);
-  wl_tensor_fill(L, b, t, false);
+  wl_tensor_fill(L, b, *t, false);
   return 1;
 }
 
@@ -79,7 +80,7 @@ static int new_tensor(lua_State *L) {
   wtl_tensor *src = wl_check_tensor(L, 1), *t = NULL;
   if (lua_isnil(L, 2)) d = wtl_tensor_dtype(src);
   wl_box *b = wl_box_new(L, c, &wl_tensor_class);
-  return copy_done(L, b, wtl_tensor_convert(src, d, &t), t);
+  return copy_done(L, b, wtl_tensor_convert(src, d, &t), &t);
 }
 
 static wl_box *shaped(lua_State *L, const char *what) {
@@ -134,7 +135,7 @@ static int new_arange(lua_State *L) {
   if (d == WTL_I64) return 1;
   wtl_tensor *t = NULL;
   wl_box *other = wl_box_new(L, c, &wl_tensor_class);
-  return copy_done(L, other, wtl_tensor_convert(b->obj, d, &t), t);
+  return copy_done(L, other, wtl_tensor_convert(b->obj, d, &t), &t);
 }
 
 static int manual_seed(lua_State *L) {
@@ -257,14 +258,14 @@ static int t_to(lua_State *L) {
   lua_settop(L, 1);
   if (d == wtl_tensor_dtype(b->obj)) return 1;
   wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
-  return copy_done(L, n, wtl_tensor_convert(b->obj, d, &t), t);
+  return copy_done(L, n, wtl_tensor_convert(b->obj, d, &t), &t);
 }
 
 static int t_clone(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_tensor_class);
   wtl_tensor *t = NULL;
   wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
-  return copy_done(L, n, wtl_tensor_clone(b->obj, &t), t);
+  return copy_done(L, n, wtl_tensor_clone(b->obj, &t), &t);
 }
 
 static int t_contiguous(lua_State *L) {
@@ -296,19 +297,19 @@ static int t_view(lua_State *L) {
   wtl_tensor *t = NULL;
   wl_check_shape(L, 2, "view", &s, NULL);
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_reshape(b->obj, &s, &t), t);
+  return view_done(L, v, wtl_tensor_reshape(b->obj, &s, &t), &t);
 }
 
 static int reshape_to(lua_State *L, wl_box *b, const wtl_shape *s) {
   wtl_tensor *t = NULL;
   if (wtl_tensor_contiguous(b->obj)) {
     wl_box *v = view_new(L, b);
-    return view_done(L, v, wtl_tensor_reshape(b->obj, s, &t), t);
+    return view_done(L, v, wtl_tensor_reshape(b->obj, s, &t), &t);
   }
   wl_box *copy = wl_box_new(L, b->ctx, &wl_tensor_class);
-  copy_done(L, copy, wtl_tensor_clone(b->obj, &t), t);
+  copy_done(L, copy, wtl_tensor_clone(b->obj, &t), &t);
   wl_box *v = wl_box_new(L, b->ctx, &wl_tensor_class);
-  return view_done(L, v, wtl_tensor_reshape(copy->obj, s, &t), t);
+  return view_done(L, v, wtl_tensor_reshape(copy->obj, s, &t), &t);
 }
 
 static int t_reshape(lua_State *L) {
@@ -346,7 +347,7 @@ static int t_transpose(lua_State *L) {
   int d0 = wl_dim(L, 2, "transpose", n), d1 = wl_dim(L, 3, "transpose", n);
   wtl_tensor *t = NULL;
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_transpose(b->obj, d0, d1, &t), t);
+  return view_done(L, v, wtl_tensor_transpose(b->obj, d0, d1, &t), &t);
 }
 
 static int t_permute(lua_State *L) {
@@ -362,7 +363,7 @@ static int t_permute(lua_State *L) {
   }
   wtl_tensor *t = NULL;
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_permute(b->obj, dims, &t), t);
+  return view_done(L, v, wtl_tensor_permute(b->obj, dims, &t), &t);
 }
 
 static int t_narrow(lua_State *L) {
@@ -371,7 +372,7 @@ static int t_narrow(lua_State *L) {
   lua_Integer start = luaL_checkinteger(L, 3), length = luaL_checkinteger(L, 4);
   wtl_tensor *t = NULL;
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_narrow(b->obj, dim, start, length, &t), t);
+  return view_done(L, v, wtl_tensor_narrow(b->obj, dim, start, length, &t), &t);
 }
 
 static int t_select(lua_State *L) {
@@ -381,7 +382,7 @@ static int t_select(lua_State *L) {
   if (i < 0) i += wtl_tensor_shape(b->obj)->size[dim];
   wtl_tensor *t = NULL;
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_select(b->obj, dim, i, &t), t);
+  return view_done(L, v, wtl_tensor_select(b->obj, dim, i, &t), &t);
 }
 
 static int t_expand(lua_State *L) {
@@ -390,7 +391,7 @@ static int t_expand(lua_State *L) {
   wtl_tensor *t = NULL;
   wl_check_shape(L, 2, "expand", &s, NULL);
   wl_box *v = view_new(L, b);
-  return view_done(L, v, wtl_tensor_expand(b->obj, &s, &t), t);
+  return view_done(L, v, wtl_tensor_expand(b->obj, &s, &t), &t);
 }
 
 /* ---- tables --------------------------------------------------------------------------------------------- */

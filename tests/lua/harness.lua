@@ -82,11 +82,11 @@ function harness.near(got, want, tolerance, message)
   end
 end
 
--- fn raises an error whose message matches the Lua pattern. Returns the message.
+-- fn raises an error whose message contains the text, or matches it as a Lua pattern. Returns the message.
 function harness.raises(fn, pattern)
   local ok, e = pcall(fn)
   if ok then error("no error was raised; want one like " .. pattern, 2) end
-  if not tostring(e):find(pattern) then error(("raised %q; want one like %q"):format(tostring(e), pattern), 2) end
+  if not tostring(e):find(pattern, 1, true) and not tostring(e):find(pattern) then error(("raised %q; want one like %q"):format(tostring(e), pattern), 2) end
   return e
 end
 

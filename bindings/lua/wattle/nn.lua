@@ -29,7 +29,7 @@ for name, layer in pairs(require "wattle.nn.layers") do nn[name] = layer end
 
 -- Functional forms: nn.relu(x) is wattle.ops.relu(x). What exists nowhere is an error with the nearest name.
 return setmetatable(nn, { __index = function(_, name)
-  local op = wattle.ops[name]
+  local op = rawget(wattle.ops, name)
   if op then return op end
   local names = util.sorted_keys(nn)
   for _, known in ipairs(wattle.ops.list()) do names[#names + 1] = known end
