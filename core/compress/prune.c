@@ -50,7 +50,6 @@ static bool is_number(void *arg, uint64_t key) {
 
 static wtl_status check(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, int64_t *total) {
   if (!(amount >= 0 && amount < 1)) return wtl_fail(ctx, WTL_ERR_ARG, "prune: amount is %g, not 0 <= amount < 1", amount);
-  *total = 0;
   for (int i = 0; i < n; i++) {
     if (w[i]->dtype != WTL_F32 && w[i]->dtype != WTL_F64) {
       return wtl_fail(ctx, WTL_ERR_DTYPE, "prune: tensor %d of %d is %s, not f32 or f64", i + 1, n, wtl_dtype_name(w[i]->dtype));
@@ -102,7 +101,7 @@ static bool write_mask(void *arg, uint64_t key) {
 }
 
 wtl_status wtl_prune_global(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, wtl_tensor *masks[]) {
-  int64_t total;
+  int64_t total = 0;
   cut c = { 0, 0 };
   int made = 0;
   WTL_TRY(check(ctx, w, n, amount, &total));
