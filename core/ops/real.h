@@ -21,6 +21,7 @@ typedef float real;
 
 /* Before a loop whose rounds do not depend on each other: element i is written from element i alone, in place or not. */
 #ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* a hint; sanitizers and -O0 do without */
 #define WTL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define WTL_INDEPENDENT _Pragma("GCC ivdep")

@@ -1,0 +1,260 @@
+#!/usr/bin/python3
+"""Golden fixtures for single ops: ops/NAME.safetensors, what PyTorch computes in float64.
+
+Run by hand (Debian 12: python3-torch, python3-numpy) after a change here: ./make_ops.py
+tests/c/test_op_fixtures.c reads them. Each file holds the cases of one op; a tensor's name is CASE.WHAT.NAME:
+  in.NAME     an input               attr.NAME   an attribute that is not at its default (i64, or f64 for a real one)
+  out.0       the output             after.NAME  an input that the op changes, afterwards
+  dout.0      a random gradient of the output, and din.NAME, what it gives for the inputs
+"""
+import json
+import os
+import struct
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops")
+
+
+def save(path, tensors):
+    header, blobs, at = {}, [], 0
+    for name, t in tensors.items():
+        a = np.ascontiguousarray(t)
+        blob = a.tobytes()
+        header[name] = {"dtype": {"float64": "F64", "int64": "I64"}[a.dtype.name], "shape": list(np.shape(t)),
+                        "data_offsets": [at, at + len(blob)]}
+        blobs.append(blob)
+        at += len(blob)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def randn(*shape):
+    return torch.randn(shape, dtype=torch.float64)
+
+
+class Fixture:
+    def __init__(self, op):
+        self.op, self.tensors = op, {}
+
+    def put(self, case, what, name, value):
+        value = value.detach() if torch.is_tensor(value) else np.asarray(value)
+        self.tensors[f"{case}.{what}.{name}"] = np.asarray(value)
+
+    def case(self, name, f, inputs, attrs=None, changed=()):
+        """f(**inputs, **attrs) -> output. Labels are i64; inputs in `changed` have no gradient and are stored afterwards."""
+        attrs = attrs or {}
+        for k, t in inputs.items():
+            self.put(name, "in", k, t.clone())
+            if t.dtype == torch.float64 and k not in changed:
+                t.requires_grad_()
+        for k, v in attrs.items():
+            self.put(name, "attr", k, np.atleast_1d(np.asarray(v, dtype=np.float64 if isinstance(v, float) else np.int64)))
+        y = f(**inputs, **attrs)
+        self.put(name, "out", "0", y)
+        for k in changed:
+            self.put(name, "after", k, inputs[k])
+        if y.requires_grad:
+            dout = randn(*y.shape)
+            y.backward(dout)
+            self.put(name, "dout", "0", dout)
+            for k, t in inputs.items():
+                if t.requires_grad:
+                    self.put(name, "din", k, t.grad)
+
+    def write(self):
+        path = os.path.join(HERE, self.op + ".safetensors")
+        save(path, self.tensors)
+        print(f"{self.op}: {os.path.getsize(path)} bytes")
+        assert os.path.getsize(path) < 200_000
+
+
+def conv2d():
+    def f(x, w, b=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+        return F.conv2d(x, w, b, stride, padding, dilation, groups)
+    o = Fixture("conv2d")
+    o.case("plain", f, dict(x=randn(2, 3, 7, 9), w=randn(5, 3, 3, 3), b=randn(5)))
+    o.case("padded", f, dict(x=randn(2, 3, 8, 8), w=randn(17, 3, 3, 3)), dict(padding=(1, 1)))
+    o.case("strided", f, dict(x=randn(2, 17, 9, 7), w=randn(4, 17, 3, 3), b=randn(4)), dict(stride=(2, 2), padding=(1, 1)))
+    o.case("uneven", f, dict(x=randn(1, 2, 11, 8), w=randn(3, 2, 5, 2), b=randn(3)),
+           dict(stride=(3, 2), padding=(2, 1), dilation=(2, 1)))
+    o.case("grouped", f, dict(x=randn(2, 6, 5, 6), w=randn(9, 2, 3, 3)), dict(padding=(1, 1), groups=3))
+    o.case("depthwise", f, dict(x=randn(1, 24, 6, 5), w=randn(24, 1, 3, 3), b=randn(24)),
+           dict(stride=(2, 2), padding=(1, 1), groups=24))
+    o.case("shortcut", f, dict(x=randn(2, 4, 7, 7), w=randn(8, 4, 1, 1)), dict(stride=(2, 2)))
+    o.case("pointwise", f, dict(x=randn(2, 5, 3, 7), w=randn(4, 5, 1, 1), b=randn(4)))
+    return o
+
+
+def linear():
+    def f(x, w, b=None):
+        return F.linear(x, w, b)
+    o = Fixture("linear")
+    o.case("matrix", f, dict(x=randn(5, 17), w=randn(7, 17), b=randn(7)))
+    o.case("no_bias", f, dict(x=randn(1, 24), w=randn(3, 24)))
+    o.case("three_dims", f, dict(x=randn(2, 3, 9), w=randn(4, 9), b=randn(4)))
+    o.case("vector", f, dict(x=randn(9), w=randn(4, 9), b=randn(4)))
+    return o
+
+
+def matmul():
+    def f(a, b):
+        return a @ b
+    o = Fixture("matmul")
+    o.case("odd", f, dict(a=randn(5, 17), b=randn(17, 3)))
+    o.case("outer", f, dict(a=randn(7, 1), b=randn(1, 9)))
+    return o
+
+
+def batch_norm():
+    def f(x, running_mean, running_var, w=None, b=None, training=0, momentum=0.1, eps=1e-5):
+        return F.batch_norm(x, running_mean, running_var, w, b, bool(training), momentum, eps)
+
+    def inputs(x, affine=True):
+        c = x.shape[1]
+        d = dict(x=x, running_mean=randn(c), running_var=torch.rand(c, dtype=torch.float64) + 0.5)
+        return dict(d, w=randn(c), b=randn(c)) if affine else d
+    o = Fixture("batch_norm")
+    state = ("running_mean", "running_var")
+    o.case("training", f, inputs(randn(4, 3, 5, 7) * 3 + 2), dict(training=1), state)
+    o.case("evaluation", f, inputs(randn(4, 3, 5, 7)), {}, state)
+    o.case("vectors", f, inputs(randn(6, 17)), dict(training=1, momentum=0.25, eps=1e-3), state)
+    o.case("no_affine", f, inputs(randn(2, 24, 3), False), dict(training=1), state)
+    o.case("one_image", f, inputs(randn(1, 2, 3, 3)), dict(training=1), state)
+    o.case("far_from_zero", f, inputs(randn(8, 3, 4, 4) + 100), dict(training=1), state)
+    return o
+
+
+def max_pool2d():
+    def f(x, kernel_size, stride=None, padding=(0, 0)):
+        return F.max_pool2d(x, kernel_size, stride, padding)
+    o = Fixture("max_pool2d")
+    o.case("plain", f, dict(x=randn(2, 3, 6, 7)), dict(kernel_size=(2, 2)))
+    o.case("overlapping", f, dict(x=randn(2, 3, 9, 7)), dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)))
+    o.case("uneven", f, dict(x=randn(1, 2, 8, 9)), dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2)))
+    o.case("ties", f, dict(x=torch.randint(0, 3, (2, 3, 8, 8)).double()), dict(kernel_size=(3, 3), stride=(2, 2)))
+    return o
+
+
+def global_avg_pool2d():
+    def f(x):
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
+    o = Fixture("global_avg_pool2d")
+    o.case("odd", f, dict(x=randn(2, 17, 5, 7)))
+    o.case("one_pixel", f, dict(x=randn(3, 4, 1, 1)))
+    return o
+
+
+def pointwise(name, f, pairs):
+    o = Fixture(name)
+    for case, shapes in pairs.items():
+        o.case(case, f, dict(zip("ab" if len(shapes) == 2 else "x", (randn(*s) for s in shapes))))
+    return o
+
+
+BROADCAST = {"same": ((3, 4, 5), (3, 4, 5)), "row": ((4, 17), (17,)), "channel": ((2, 3, 4, 5), (3, 1, 1)),
+             "outer": ((3, 1), (1, 24)), "scalar": ((), (2, 3)), "inner": ((2, 1, 3, 1), (5, 1, 7))}
+
+
+def relu():
+    o = pointwise("relu", lambda x: F.relu(x), {"random": ((3, 17),)})
+    o.case("zero", lambda x: F.relu(x), dict(x=torch.tensor([-1.0, -0.0, 0.0, 2.0], dtype=torch.float64)))
+    return o
+
+
+def reshape():
+    def f(x, shape):
+        return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(shape)])
+    o = Fixture("reshape")
+    o.case("open", f, dict(x=randn(2, 3, 4)), dict(shape=(4, -1)))
+    o.case("kept", f, dict(x=randn(2, 3, 4)), dict(shape=(0, 12)))
+    return o
+
+
+def flatten():
+    def f(x, start_dim=1, end_dim=-1):
+        return torch.flatten(x, start_dim, end_dim)
+    o = Fixture("flatten")
+    o.case("default", f, dict(x=randn(2, 3, 4, 5)))
+    o.case("middle", f, dict(x=randn(2, 3, 4, 5)), dict(start_dim=-3, end_dim=2))
+    return o
+
+
+def reduction(name, f):
+    o = Fixture(name)
+    o.case("all", f, dict(x=randn(3, 4, 5)))
+    o.case("one", f, dict(x=randn(3, 17, 2)), dict(dims=(1,)))
+    o.case("two", f, dict(x=randn(3, 4, 5, 2)), dict(dims=(-1, 0)))
+    o.case("kept", f, dict(x=randn(3, 4, 5)), dict(dims=(0, 2), keepdim=1))
+    return o
+
+
+def dims_of(x, dims):
+    return dims or tuple(range(x.dim()))
+
+
+def cross_entropy():
+    def f(logits, target):
+        return F.cross_entropy(logits, target)
+    o = Fixture("cross_entropy")
+    o.case("odd", f, dict(logits=randn(7, 17) * 4, target=torch.randint(0, 17, (7,))))
+    o.case("one_row", f, dict(logits=randn(1, 3), target=torch.tensor([2])))
+    o.case("sure", f, dict(logits=randn(4, 5) * 200, target=torch.tensor([0, 4, 1, 2])))
+    return o
+
+
+def count_correct():
+    def f(logits, target):
+        return (logits.argmax(1) == target).sum().double()
+    o = Fixture("count_correct")
+    logits = randn(40, 3)
+    o.case("random", f, dict(logits=logits, target=torch.randint(0, 3, (40,))))
+    return o
+
+
+def sgd_update():
+    """Three steps of torch.optim.SGD, each a case: h is lr, momentum, weight decay; m starts at zero."""
+    o = Fixture("sgd_update")
+    for kind, momentum, nesterov, decay in (("plain", 0.0, 0, 0.0), ("decay", 0.0, 0, 5e-4), ("momentum", 0.9, 0, 0.0),
+                                            ("momentum_decay", 0.9, 0, 5e-4), ("nesterov", 0.9, 1, 1e-2)):
+        p = randn(17)
+        opt = torch.optim.SGD([p], lr=0.1, momentum=momentum, nesterov=bool(nesterov), weight_decay=decay)
+        m = torch.zeros_like(p)
+        for step in range(3):
+            case = f"{kind}{step + 1}"
+            opt.param_groups[0]["lr"] = lr = 0.1 / (step + 1)
+            p.grad = randn(17)
+            o.put(case, "in", "p", p.clone())
+            o.put(case, "in", "g", p.grad.clone())
+            if momentum:
+                o.put(case, "in", "m", m.clone())
+            o.put(case, "in", "h", np.array([lr, momentum, decay]))
+            o.put(case, "attr", "nesterov", np.array([nesterov]))
+            opt.step()
+            o.put(case, "after", "p", p.clone())
+            if momentum:
+                m = opt.state[p]["momentum_buffer"].clone()
+                o.put(case, "after", "m", m)
+    return o
+
+
+def main():
+    torch.manual_seed(20)
+    os.makedirs(HERE, exist_ok=True)
+    for fixture in (
+        conv2d(), linear(), matmul(), batch_norm(), max_pool2d(), global_avg_pool2d(), relu(),
+        pointwise("add", lambda a, b: a + b, BROADCAST), pointwise("mul", lambda a, b: a * b, BROADCAST),
+        reshape(), flatten(),
+        reduction("sum", lambda x, dims=(), keepdim=0: torch.sum(x, dims_of(x, dims), bool(keepdim))),
+        reduction("mean", lambda x, dims=(), keepdim=0: torch.mean(x, dims_of(x, dims), bool(keepdim))),
+        cross_entropy(), count_correct(), sgd_update(),
+    ):
+        fixture.write()
+
+
+if __name__ == "__main__":
+    main()
