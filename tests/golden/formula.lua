@@ -31,12 +31,13 @@ local function numel(shape)
   return n
 end
 
--- A parameter or buffer by its name: matrices and filters unit/sqrt(fan_in); norm weights and running variances
--- 1 + unit/2, in [0.5, 1.5); biases and running means unit/4.
+-- A parameter or buffer by its name: matrices and filters unit/sqrt(fan_in); norm weights 1 + unit/2; biases and
+-- running means unit/4; running variances 0.15 + unit/20, about what such filters give.
 function formula.parameter(name, shape)
   local n = numel(shape)
   if #shape > 1 then return formula.units(name, n, 1 / math.sqrt(n // shape[1])) end
-  if name:match("%.weight$") or name:match("%.running_var$") then return formula.units(name, n, 0.5, 1) end
+  if name:match("%.running_var$") then return formula.units(name, n, 0.05, 0.15) end
+  if name:match("%.weight$") then return formula.units(name, n, 0.5, 1) end
   return formula.units(name, n, 0.25)
 end
 

@@ -49,7 +49,9 @@ def parameter(name, shape):
     n = math.prod(shape)
     if len(shape) > 1:
         v = units(name, n, 1 / math.sqrt(n // shape[0]))
-    elif name.endswith(".weight") or name.endswith(".running_var"):
+    elif name.endswith(".running_var"):
+        v = units(name, n, 0.05, 0.15)
+    elif name.endswith(".weight"):
         v = units(name, n, 0.5, 1)
     else:
         v = units(name, n, 0.25)
