@@ -298,6 +298,8 @@ static void test_csv_bounds(void **state) {
   OK(wtl_csv_load(ctx, put("long.csv", text, 200002), note_row, &s));
   assert_int_equal(s.rows, 1);
   FAILS(wtl_csv_load(ctx, put("huge.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT, "longer than 16 MiB");
+  text[200002] = '"'; /* never closed, and refused before all of it is kept */
+  FAILS(wtl_csv_load(ctx, put("open.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT, "open.csv:1: csv: the row is longer than 16 MiB");
   memset(text, ',', 65535);
   s = (seen){ .n = 0 };
   OK(wtl_csv_load(ctx, put("wide.csv", text, 65535), note_row, &s));
