@@ -92,13 +92,13 @@ static int read_chunk(lua_State *L) {
   return status;
 }
 
-static void print_values(wattle_host *h, lua_State *L) {
+static void print_values(lua_State *L) {
   int n = lua_gettop(L);
   if (n == 0) return;
   luaL_checkstack(L, LUA_MINSTACK, "too many results to print");
   lua_getglobal(L, "print");
   lua_insert(L, 1);
-  if (wl_guarded_call(h, n, 0) != LUA_OK) {
+  if (lua_pcall(L, n, 0, 0) != LUA_OK) {
     lua_pushfstring(L, "error calling 'print' (%s)", lua_tostring(L, -1));
     wl_print_error(NULL, lua_tostring(L, -1));
   }
@@ -108,7 +108,7 @@ void wl_repl(wattle_host *h) {
   lua_State *L = wattle_host_state(h);
   for (int status; (status = read_chunk(L)) != -1;) {
     if (status == LUA_OK) status = wl_guarded_call(h, 0, LUA_MULTRET);
-    if (status == LUA_OK) print_values(h, L);
+    if (status == LUA_OK) print_values(L);
     else wl_print_error(NULL, lua_tostring(L, -1));
   }
   lua_settop(L, 0);
