@@ -164,9 +164,10 @@ static int plan_input_gradient(lua_State *L) {
 
 static int plan_value(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_plan_class), *v = wl_check(L, 2, &wl_value_class);
+  bool gradient = lua_toboolean(L, 3); /* before a new box takes the place of an absent argument */
   wtl_tensor *t = NULL;
   wl_box *n = wl_box_new(L, b->ctx, &wl_tensor_class);
-  wl_try(L, b->ctx, wtl_plan_value(b->obj, v->value, lua_toboolean(L, 3), &t));
+  wl_try(L, b->ctx, wtl_plan_value(b->obj, v->value, gradient, &t));
   wl_tensor_fill(L, n, t, false);
   return 1;
 }

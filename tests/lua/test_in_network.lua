@@ -1,0 +1,242 @@
+-- Each op where it stands in its network: in f32, with the kernels, layouts, reorders and derived forms that the plan
+-- chose. (plan:agree, in test_golden.lua, runs every op alone, so its inputs come in the plain layout.) The networks are
+-- traced here by hand, so that every value is known; after a step, with keep_values,
+--   a value is what its op gives in f64 from the plan's own inputs of that op, within 1e-5;
+--   the gradient of a value is the sum over its readers of their vector-Jacobian products in f64, from the plan's own
+--   values and gradients, within 1e-4 (norm-relative, the denominator never below 1e-6 of the whole gradient's norm).
+
+local wattle = require "wattle"
+local core, ops = wattle.core, wattle.ops
+local t = require "harness"
+local test, check = t.test, t.check
+
+local formula = dofile(debug.getinfo(1, "S").source:match("^@(.-)[^/]*$") .. "../golden/formula.lua")
+local backends = { "reference", "blas" }
+local onednn = core.build_info():match("providers:[^\n]*onednn") ~= nil
+if onednn then backends[3] = "onednn" end
+
+-- ---- networks on a tape ------------------------------------------------------------------------------------
+
+-- A trace that remembers its nodes, {op, inputs, attrs, out}, and makes parameters as it meets them.
+local function new_tape()
+  local tape = { graph = core.trace("f32"), nodes = {}, params = {} }
+  function tape.param(name, kind, ...)
+    local values = wattle.tensor(formula.parameter(name, { ... }), "f64"):reshape{ ... }
+    local p = core.param(values:to("f32"), kind or "parameter")
+    local v = tape.graph:param(name, p)
+    tape.params[#tape.params + 1] = { name = name, param = p, value = v, trained = kind ~= "buffer" }
+    return v
+  end
+  function tape.op(op, inputs, attrs)
+    local n = 0
+    for i in pairs(inputs) do n = math.max(n, i) end
+    local arguments = table.move(inputs, 1, n, 1, {})
+    arguments[n + 1] = attrs or {}
+    local out = ops[op](table.unpack(arguments, 1, n + 1))
+    table.insert(tape.nodes, { op = op, inputs = inputs, n = n, attrs = attrs or {}, out = out })
+    return out
+  end
+  function tape.conv(name, x, cout, kernel, stride, bias)
+    tape.graph:scope(name)
+    local w = tape.param(name .. ".weight", nil, cout, x:size(1), kernel, kernel)
+    return tape.op("conv2d", { x, w, bias and tape.param(name .. ".bias", nil, cout) },
+                   { stride = stride, padding = kernel // 2 })
+  end
+  function tape.norm(name, x)
+    tape.graph:scope(name)
+    local c = x:size(1)
+    return tape.op("batch_norm", { x, tape.param(name .. ".weight", nil, c), tape.param(name .. ".bias", nil, c),
+                                   tape.param(name .. ".running_mean", "buffer", c),
+                                   tape.param(name .. ".running_var", "buffer", c) }, { training = true })
+  end
+  function tape.linear(name, x, out)
+    tape.graph:scope(name)
+    return tape.op("linear", { x, tape.param(name .. ".weight", nil, out, x:size(1)), tape.param(name .. ".bias", nil, out) })
+  end
+  return tape
+end
+
+local function relu(tape, x) return tape.op("relu", { x }) end
+
+-- As models/resnet_cifar.lua, depth 8.
+local function resnet8(tape, x, width)
+  local function block(name, y, cout, stride)
+    local z = relu(tape, tape.norm(name .. ".bn1", tape.conv(name .. ".conv1", y, cout, 3, stride)))
+    z = tape.norm(name .. ".bn2", tape.conv(name .. ".conv2", z, cout, 3, 1))
+    if stride ~= 1 then y = tape.norm(name .. ".shortcut.1", tape.conv(name .. ".shortcut.0", y, cout, 1, stride)) end
+    return relu(tape, tape.op("add", { z, y }))
+  end
+  x = relu(tape, tape.norm("bn1", tape.conv("conv1", x, width, 3, 1)))
+  x = block("layer1.0", x, width, 1)
+  x = block("layer2.0", x, 2 * width, 2)
+  x = block("layer3.0", x, 4 * width, 2)
+  return tape.linear("fc", tape.op("global_avg_pool2d", { x }), 10)
+end
+
+-- Convolutions with bias, pooling, and a value with three readers, of which one scales it.
+local function pooled(tape, x, width)
+  x = tape.op("max_pool2d", { relu(tape, tape.conv("conv1", x, width, 5, 1, true)) }, { kernel_size = 2 })
+  local y = tape.op("mul", { tape.conv("conv2", x, width, 3, 1, true), tape.conv("conv3", x, width, 1, 1, true) })
+  x = tape.op("max_pool2d", { tape.op("add", { y, x }) }, { kernel_size = 3, stride = 2, padding = 1 })
+  return tape.linear("fc", tape.op("flatten", { x }), 10)
+end
+
+-- o: build, width, image (C, H, W), batch, image_gradient: whether the plan also computes it (otherwise the first
+-- convolution has none to compute, as in training).
+local function trace(o)
+  local tape = new_tape()
+  local shape = { o.batch, table.unpack(o.image) }
+  local pixels = wattle.tensor(formula.input(1, shape), "f64"):reshape(shape):to("f32")
+  local labels = wattle.tensor(formula.labels(1, o.batch, 10), "i64")
+  local x
+  if o.image_gradient then
+    x = tape.graph:input("x", "f32", shape)
+    tape.x, tape.arguments = x, { pixels, labels }
+  else
+    x = tape.graph:param("x", core.param(pixels, "buffer"))
+    tape.arguments = { labels }
+  end
+  local y = tape.graph:input("y", "i64", { o.batch })
+  local logits = o.build(tape, x, o.width)
+  tape.graph:scope()
+  tape.graph:output("logits", logits)
+  tape.graph:loss(tape.op("cross_entropy", { logits, y }))
+  return tape
+end
+
+-- ---- what an op should have given ----------------------------------------------------------------------------
+
+local function to_f64(tensor)
+  return tensor.dtype == "f32" and tensor:to("f64") or tensor
+end
+
+local function recorded(plan, node)
+  local inputs = {}
+  for i, v in pairs(node.inputs) do inputs[i] = to_f64(plan:value(v)) end
+  return inputs
+end
+
+local function forward(plan, node)
+  local arguments = recorded(plan, node)
+  arguments[node.n + 1] = node.attrs
+  return (ops[node.op](table.unpack(arguments, 1, node.n + 1)))
+end
+
+-- The gradients of sum(out * dout) with respect to the node's float inputs, by position.
+local function backward(plan, node)
+  local graph, params, values = core.trace("f64"), {}, {}
+  local labels
+  for i, input in pairs(recorded(plan, node)) do
+    if input.dtype == "i64" then
+      labels = input
+      values[i] = graph:input("labels", "i64", input:shape())
+    else
+      params[i] = core.param(input, "parameter")
+      values[i] = graph:param("p" .. i, params[i])
+    end
+  end
+  values[node.n + 1] = node.attrs
+  local out = ops[node.op](table.unpack(values, 1, node.n + 1))
+  graph:loss(ops.sum(ops.mul(out, to_f64(plan:value(node.out, true)))))
+  local small = core.compile(graph, { backend = "reference", gradients = true })
+  if labels then small:step(labels) else small:step() end
+  local gradients = {}
+  for i, p in pairs(params) do
+    if not (node.op == "batch_norm" and i > 3) then gradients[i] = small:param_gradient(p) end
+  end
+  return gradients
+end
+
+local function norm(tensor)
+  return math.sqrt((tensor * tensor):sum():item())
+end
+
+local function relative(got, want, floor)
+  local err = norm(to_f64(got) + want * -1) / math.max(norm(want), floor or 0, 1e-300)
+  return err == err and err or math.huge
+end
+
+-- value's text -> {value =, sum = of its readers' gradients}. Symbolic values are boxes: one value may have several.
+local function expected_gradients(plan, tape)
+  local expected = {}
+  for _, node in ipairs(tape.nodes) do
+    for i, gradient in pairs(backward(plan, node)) do
+      local key = tostring(node.inputs[i])
+      local known = expected[key]
+      expected[key] = { value = node.inputs[i], sum = known and known.sum + gradient or gradient, node = node, i = i }
+    end
+  end
+  return expected
+end
+
+local function whole_norm(plan, tape)
+  local square = tape.x and norm(plan:value(tape.x, true)) ^ 2 or 0
+  for _, p in ipairs(tape.params) do
+    if p.trained then square = square + norm(plan:value(p.value, true)) ^ 2 end
+  end
+  return math.sqrt(square)
+end
+
+-- ---- the tests ---------------------------------------------------------------------------------------------------
+
+local cases = {
+  { name = "ResNet-8 of width 8", build = resnet8, width = 8, image = { 1, 12, 12 }, batch = 4 },
+  { name = "ResNet-8 of width 16, three channels", build = resnet8, width = 16, image = { 3, 9, 11 }, batch = 3 },
+  { name = "ResNet-8 of width 12, gradient of the image", build = resnet8, width = 12, image = { 1, 13, 13 }, batch = 2,
+    image_gradient = true },
+  { name = "pooled convolutions of width 16", build = pooled, width = 16, image = { 1, 14, 14 }, batch = 3 },
+  { name = "pooled convolutions of width 6", build = pooled, width = 6, image = { 2, 13, 13 }, batch = 2,
+    image_gradient = true },
+}
+
+for _, case in ipairs(cases) do
+  for _, backend in ipairs(backends) do
+    test(("%s on %s"):format(case.name, backend), function()
+      local tape = trace(case)
+      local plan = core.compile(tape.graph, { backend = backend, keep_values = true })
+      plan:step(table.unpack(tape.arguments))
+
+      local worst_forward, worst_backward, checked = 0, 0, 0
+      for _, node in ipairs(tape.nodes) do
+        local err = relative(plan:value(node.out), forward(plan, node))
+        check(err <= 1e-5, ("%s -> %s: forward is %.2e off"):format(node.op, tostring(node.out), err))
+        worst_forward = math.max(worst_forward, err)
+      end
+      local floor = 1e-6 * whole_norm(plan, tape)
+      for key, e in pairs(expected_gradients(plan, tape)) do
+        local ok, got = pcall(plan.value, plan, e.value, true)
+        if ok then
+          local err = relative(got, e.sum, floor)
+          check(err <= 1e-4, ("gradient of %s, input %d of %s, is %.2e off"):format(key, e.i, e.node.op, err))
+          worst_backward, checked = math.max(worst_backward, err), checked + 1
+        else
+          check(not case.image_gradient and e.node == tape.nodes[1] and e.i == 1, got)
+        end
+      end
+      check(checked >= #tape.nodes - 1, "gradients are missing")
+      if backend == "onednn" then check(plan:describe():find "aBcd%d+b", "nothing ran in a blocked layout") end
+      print(("  %-45s %-9s %3d values: forward %.1e  %3d gradients: backward %.1e"):format(
+        case.name, backend, #tape.nodes, worst_forward, checked, worst_backward))
+    end)
+
+    -- Without keep_values relus are fused, memory is shared and updates may be fused: the same gradients all the same.
+    test(("%s on %s, fused and shared"):format(case.name, backend), function()
+      local kept, shared = trace(case), trace(case)
+      local a = core.compile(kept.graph, { backend = backend, keep_values = true })
+      local b = core.compile(shared.graph, { backend = backend, gradients = true })
+      local loss = a:step(table.unpack(kept.arguments))
+      t.near(b:step(table.unpack(shared.arguments)), loss, 1e-5 * loss)
+      local floor = 1e-6 * whole_norm(a, kept)
+      for i, p in ipairs(kept.params) do
+        if p.trained then
+          local err = relative(b:param_gradient(shared.params[i].param), to_f64(a:param_gradient(p.param)), floor)
+          check(err <= 1e-5, ("%s: the gradient is %.2e off"):format(p.name, err))
+        end
+      end
+    end)
+  end
+end
+
+test("oneDNN's kernels were among them", function()
+  if not onednn then t.skip("oneDNN is not in this build") end
+end)
