@@ -126,7 +126,9 @@ static void backward_channels(void *arg, int64_t begin, int64_t end, int thread)
     read_statistics(v, ch, &mean, &inv_std);
     for (int64_t b = 0; b < v->batch; b++) {
       int64_t at = (b * v->channels + ch) * v->plane;
-      span_sum_product((const real *)c->dout[0].data + at, (const real *)c->in[X].data + at, mean, v->plane, &sum, &product);
+      const real *dy = (const real *)c->dout[0].data + at;
+      sum += span_sum(dy, v->plane);
+      product += span_covariance(dy, (const real *)c->in[X].data + at, (double)mean, v->plane);
     }
     if (dw) dw[ch] = (real)(product * (double)inv_std);
     if (db) db[ch] = (real)sum;

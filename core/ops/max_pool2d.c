@@ -23,7 +23,7 @@ static wtl_status infer(wtl_infer *f) {
   }
   if ((double)x->size[2] * (double)x->size[3] > INT32_MAX)
     return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: x is %s; a plane may have 2^31-1 elements at most", SHAPE(x));
-  f->saved_bytes = (size_t)wtl_shape_numel(&f->out[0]) * sizeof(int32_t);
+  f->saved_bytes = f->scratch_bytes = (size_t)wtl_shape_numel(&f->out[0]) * sizeof(int32_t); /* scratch where nothing is saved */
   return WTL_OK;
 }
 
@@ -53,36 +53,59 @@ static pool describe(const wtl_call *c) {
   return p;
 }
 
-/* The part of window o that lies in 0..n-1. */
-static void window(const pool *p, int axis, int64_t o, int64_t n, int64_t *begin, int64_t *end) {
-  *begin = o * p->stride[axis] - p->pad[axis];
-  *end = *begin + p->kernel[axis] < n ? *begin + p->kernel[axis] : n;
-  if (*begin < 0) *begin = 0;
+/* Outputs [*begin, *end) whose tap lies in 0..n-1; returns the input position of output 0 (may be negative). */
+static int64_t valid(const pool *p, int axis, int64_t tap, int64_t n, int64_t out, int64_t *begin, int64_t *end) {
+  int64_t first = tap - p->pad[axis], stride = p->stride[axis];
+  *begin = first >= 0 ? 0 : (-first + stride - 1) / stride;
+  *end = first >= n ? 0 : (n - 1 - first) / stride + 1;
+  if (*end > out) *end = out;
+  return first;
+}
+
+/* A row of windows meets one more row of taps: x (every stride-th) against the maxima so far; `place` is x's in its
+ * plane. NaN wins, as in PyTorch. */
+static void take_row(real *y, int32_t *at, const real *x, int32_t place, int32_t stride, int64_t n) {
+  WTL_INDEPENDENT
+  for (int64_t k = 0; k < n; k++) {
+    real v = x[k * stride];
+    int32_t here = place + (int32_t)k * stride;
+    bool take = (v > y[k]) | (v != v);
+    y[k] = take ? v : y[k];
+    at[k] = take ? here : at[k];
+  }
+}
+
+/* Tap by tap in row-major order, so that the first of equals stays. */
+static void forward_plane(const pool *p, real *y, int32_t *at, const real *x) {
+  int64_t i0, i1, j0, j1;
+  for (int64_t i = 0, o = 0; i < p->out_height; i++) { /* the first tap of a window is its maximum so far, whatever it is */
+    int64_t h = i * p->stride[0] - p->pad[0];
+    for (int64_t j = 0; j < p->out_width; j++, o++) {
+      int64_t w = j * p->stride[1] - p->pad[1];
+      at[o] = (int32_t)((h < 0 ? 0 : h) * p->width + (w < 0 ? 0 : w));
+      y[o] = x[at[o]];
+    }
+  }
+  for (int64_t u = 0; u < p->kernel[0]; u++) {
+    int64_t top = valid(p, 0, u, p->height, p->out_height, &i0, &i1);
+    for (int64_t t = 0; t < p->kernel[1]; t++) {
+      int64_t left = valid(p, 1, t, p->width, p->out_width, &j0, &j1);
+      for (int64_t i = i0; i < i1; i++) {
+        int64_t place = (top + i * p->stride[0]) * p->width + left + j0 * p->stride[1];
+        take_row(y + i * p->out_width + j0, at + i * p->out_width + j0, x + place, (int32_t)place, (int32_t)p->stride[1], j1 - j0);
+      }
+    }
+  }
 }
 
 /* One unit of work is one plane. */
 static void forward_planes(void *arg, int64_t begin, int64_t end, int thread) {
   const pool *p = arg;
+  int64_t plane = p->height * p->width, out_plane = p->out_height * p->out_width;
+  int32_t *at = p->c->saved ? p->c->saved : p->c->scratch;
   (void)thread;
-  for (int64_t u = begin; u < end; u++) {
-    const real *x = (const real *)p->c->in[0].data + u * p->height * p->width;
-    real *y = (real *)p->c->out[0].data + u * p->out_height * p->out_width;
-    int32_t *at = p->c->saved ? (int32_t *)p->c->saved + u * p->out_height * p->out_width : NULL;
-    for (int64_t i = 0, o = 0; i < p->out_height; i++) {
-      int64_t i0, i1, j0, j1;
-      window(p, 0, i, p->height, &i0, &i1);
-      for (int64_t j = 0; j < p->out_width; j++, o++) {
-        window(p, 1, j, p->width, &j0, &j1);
-        int64_t best = i0 * p->width + j0;
-        real max = x[best];
-        for (int64_t h = i0; h < i1; h++)
-          for (int64_t k = h * p->width + j0; k < h * p->width + j1; k++)
-            if (x[k] > max || isnan(x[k])) max = x[k], best = k; /* NaN wins, as in PyTorch */
-        y[o] = max;
-        if (at) at[o] = (int32_t)best;
-      }
-    }
-  }
+  for (int64_t u = begin; u < end; u++)
+    forward_plane(p, (real *)p->c->out[0].data + u * out_plane, at + u * out_plane, (const real *)p->c->in[0].data + u * plane);
 }
 
 static wtl_status forward(wtl_call *c) {

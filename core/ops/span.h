@@ -1,5 +1,6 @@
 /* Inner loops on contiguous spans of `real`, written so that compilers vectorize them without reordering sums on
- * their own: a sum is kept in lanes, always as many, added in order at the end. Include after real.h. */
+ * their own: a sum is kept in lanes, always as many, added in order at the end; unrolled, gcc keeps them in registers.
+ * Include after real.h. */
 #ifndef WTL_SPAN_H
 #define WTL_SPAN_H
 
@@ -10,8 +11,10 @@ static inline real span_dot(const real *a, const real *b, int64_t n) {
   real lane[LANES] = { 0 }, sum = 0;
   int64_t k = 0;
   for (; k + LANES <= n; k += LANES)
+#pragma GCC unroll 8
     for (int l = 0; l < LANES; l++) lane[l] += a[k + l] * b[k + l];
   for (; k < n; k++) sum += a[k] * b[k];
+#pragma GCC unroll 8
   for (int l = 0; l < LANES; l++) sum += lane[l];
   return sum;
 }
@@ -21,8 +24,10 @@ static inline double span_sum(const real *x, int64_t n) {
   double lane[LANES] = { 0 }, sum = 0;
   int64_t k = 0;
   for (; k + LANES <= n; k += LANES)
+#pragma GCC unroll 8
     for (int l = 0; l < LANES; l++) lane[l] += (double)x[k + l];
   for (; k < n; k++) sum += (double)x[k];
+#pragma GCC unroll 8
   for (int l = 0; l < LANES; l++) sum += lane[l];
   return sum;
 }
@@ -32,26 +37,25 @@ static inline double span_squares(const real *x, double mean, int64_t n) {
   double lane[LANES] = { 0 }, sum = 0;
   int64_t k = 0;
   for (; k + LANES <= n; k += LANES)
+#pragma GCC unroll 8
     for (int l = 0; l < LANES; l++) lane[l] += ((double)x[k + l] - mean) * ((double)x[k + l] - mean);
   for (; k < n; k++) sum += ((double)x[k] - mean) * ((double)x[k] - mean);
+#pragma GCC unroll 8
   for (int l = 0; l < LANES; l++) sum += lane[l];
   return sum;
 }
 
-/* *sum += sum a[k], *product += sum a[k]*(x[k]-mean), in double */
-static inline void span_sum_product(const real *a, const real *x, double mean, int64_t n, double *sum, double *product) {
-  double s[LANES] = { 0 }, p[LANES] = { 0 };
+/* sum a[k]*(x[k]-mean), in double */
+static inline double span_covariance(const real *a, const real *x, double mean, int64_t n) {
+  double lane[LANES] = { 0 }, sum = 0;
   int64_t k = 0;
   for (; k + LANES <= n; k += LANES)
-    for (int l = 0; l < LANES; l++) {
-      s[l] += (double)a[k + l];
-      p[l] += (double)a[k + l] * ((double)x[k + l] - mean);
-    }
-  for (; k < n; k++) {
-    s[0] += (double)a[k];
-    p[0] += (double)a[k] * ((double)x[k] - mean);
-  }
-  for (int l = 0; l < LANES; l++) *sum += s[l], *product += p[l];
+#pragma GCC unroll 8
+    for (int l = 0; l < LANES; l++) lane[l] += (double)a[k + l] * ((double)x[k + l] - mean);
+  for (; k < n; k++) sum += (double)a[k] * ((double)x[k] - mean);
+#pragma GCC unroll 8
+  for (int l = 0; l < LANES; l++) sum += lane[l];
+  return sum;
 }
 
 /* y += a*x */

@@ -62,10 +62,8 @@ static void locate(int64_t index, int n, const int64_t *size, const int64_t *xs,
 static double sum_row(const real *x, int64_t xs, const real *z, int64_t zs, int64_t n) {
   double sum = 0;
   if (!z && xs == 1) return span_sum(x, n);
-  if (!z)
-    for (int64_t k = 0; k < n; k++) sum += (double)x[k * xs];
-  else
-    for (int64_t k = 0; k < n; k++) sum += (double)x[k * xs] * (double)z[k * zs];
+  if (z && xs == 1 && zs == 1) return span_covariance(x, z, 0, n);
+  for (int64_t k = 0; k < n; k++) sum += (double)x[k * xs] * (z ? (double)z[k * zs] : 1);
   return sum;
 }
 
