@@ -1,0 +1,249 @@
+-- wattle.fit, wattle.evaluate, schedules and progress, on small made-up images.
+
+local wattle = require "wattle"
+local nn, schedule = require "wattle.nn", wattle.schedule
+local progress = require "wattle.progress"
+local t = require "harness"
+local test, check, equal, near, raises = t.test, t.check, t.equal, t.near, t.raises
+
+-- n images of 4x4 in 3 classes: a bright row says which; noise from the seed.
+local function stripes(n, seed, noise)
+  local images, labels = {}, {}
+  local random = wattle.core.uniform(wattle.zeros{ n, 16 }, seed, "test", "stripes", 0, 0, noise or 100):tolist()
+  for i = 1, n do
+    local class, image = i % 3, {}
+    for r = 1, 4 do
+      image[r] = {}
+      for c = 1, 4 do image[r][c] = math.floor(random[i][4 * r - 4 + c] + (r == class + 1 and 100 or 0)) end
+    end
+    images[i], labels[i] = image, class
+  end
+  return wattle.data.tensors{ images = wattle.tensor(images, "u8"), labels = wattle.tensor(labels, "u8"),
+                              mean = 0.3, sd = 0.3, name = "stripes" }
+end
+
+local function model(seed)
+  return wattle.models.create("mlp", { hidden = { 8 }, num_classes = 3, image_size = 4, seed = seed or 1 })
+end
+
+local function options(more)
+  local o = { model = model(), data = { train = stripes(70, 1), val = stripes(31, 2) }, epochs = 4, batch_size = 16,
+              seed = 1, optimizer = { "sgd", lr = 0.1, momentum = 0.9 }, progress = false }
+  for k, v in pairs(more or {}) do o[k] = v end
+  return o
+end
+
+test("fit learns and says how it went", function()
+  local o = options()
+  local history = wattle.fit(o)
+  equal(#history, 4)
+  equal(history.status, "ok")
+  equal(history.steps, 4 * 5) -- 70 = 4 x 16 + 6: the last, smaller batch counts
+  equal(history.samples_seen, 4 * 70)
+  local first, last = history[1], history[4]
+  equal(first.epoch, 1)
+  check(last.train_loss < first.train_loss)
+  check(last.val_top1_pct > 90, last.val_top1_pct)
+  check(last.duration_s > 0 and last.lr == 0.1)
+  equal(history.best_val_top1_pct, history[history.best_epoch].val_top1_pct)
+  local result = wattle.evaluate(o.model, o.data.val, { batch_size = 7 })
+  near(result.loss, last.val_loss, 1e-5)
+  near(result.top1_pct, last.val_top1_pct, 1e-9)
+  equal(result.n, 31)
+end)
+
+test("the same seed gives the same bits", function()
+  local a, b, c = options(), options(), options{ seed = 2 }
+  local ha, hb = wattle.fit(a), wattle.fit(b)
+  wattle.fit(c)
+  equal(ha[4].train_loss, hb[4].train_loss)
+  for name in a.model:named_parameters() do
+    check(a.model:state_dict()[name]:equal(b.model:state_dict()[name]), name)
+  end
+  local other = c.model:state_dict()["fc1.weight"]
+  check(not a.model:state_dict()["fc1.weight"]:equal(other), "another order of the samples")
+end)
+
+test("means are over samples, not over batches", function()
+  local same = { train = stripes(70, 1), val = stripes(70, 1) }
+  local o = options{ optimizer = { "sgd", lr = 0 }, epochs = 1, data = same }
+  local row = wattle.fit(o)[1]
+  near(row.train_loss, row.val_loss, 1e-5) -- nothing moves, so training's mean is evaluation's
+  near(row.train_top1_pct, row.val_top1_pct, 1e-9)
+  equal(wattle.fit(options{ drop_last = true, epochs = 1 }).samples_seen, 64)
+end)
+
+test("a schedule sets the rate before every step", function()
+  local positions = {}
+  local o = options{ epochs = 2, schedule = function(position)
+    positions[#positions + 1] = position
+    return 0.1 / (1 + position)
+  end }
+  local history = wattle.fit(o)
+  equal(#positions, 10)
+  near(positions[2], 0.2, 1e-12)
+  near(positions[6], 1, 1e-12)
+  near(history[2].lr, 0.1 / 2.8, 1e-12)
+  local without_lr = options{ epochs = 1, optimizer = { "sgd", momentum = 0.9 },
+                              schedule = schedule.cosine{ lr = 0.1, epochs = 2 } }
+  equal(wattle.fit(without_lr)[1].lr, 0.1)
+end)
+
+test("on_epoch sees the state and may stop", function()
+  local seen = {}
+  local history = wattle.fit(options{ on_epoch = function(state)
+    seen[#seen + 1] = state.epoch
+    check(state.row.epoch == state.epoch and state.history[state.epoch] == state.row and nn.is_module(state.model))
+    return state.epoch < 2
+  end })
+  equal(table.concat(seen, " "), "1 2")
+  equal(#history, 2)
+  equal(history.stopped, "on_epoch")
+  equal(history.status, "ok")
+end)
+
+test("keep_best ends with the best epoch's parameters", function()
+  local o = options{ epochs = 6, keep_best = true, optimizer = { "sgd", lr = 0.1 } }
+  o.on_epoch = function(state)
+    if state.epoch == 3 then -- wreck it: nothing afterwards can be better
+      for _, entry in ipairs(state.model:parameters()) do entry.param:tensor():fill_(0) end
+      state.plan:set("lr", 0)
+    end
+  end
+  o.data.val = stripes(60, 2)
+  local history = wattle.fit(o)
+  check(history.best_epoch <= 3)
+  near(wattle.evaluate(o.model, o.data.val).top1_pct, history.best_val_top1_pct, 1e-9)
+end)
+
+test("early stopping waits as long as it was told", function()
+  local still = { "sgd", lr = 0 }
+  local history = wattle.fit(options{ epochs = 20, optimizer = still, early_stopping = { patience = 3 } })
+  equal(#history, 4) -- the first is a gain, then three without
+  equal(history.stopped, "early_stopping")
+  history = wattle.fit(options{ epochs = 20, early_stopping = { patience = 2, min_delta = 100 } })
+  equal(#history, 3)
+end)
+
+test("a loss that is not finite ends training as diverged, and changes nothing", function()
+  local o = options{ optimizer = { "sgd", lr = 1e30, momentum = 0.9 }, epochs = 5 }
+  local history = wattle.fit(o)
+  equal(history.status, "diverged")
+  equal(history[#history].status, "diverged")
+  check(#history < 5 and history.steps < 20)
+end)
+
+test("a user's loss of symbolic values", function()
+  local function loss(logits, y) return nn.cross_entropy(logits, y) + (logits * logits):mean() * 0.01 end
+  local o = options{ loss = loss, epochs = 3 }
+  local history = wattle.fit(o)
+  check(history[3].train_loss < history[1].train_loss)
+  check(history[3].val_top1_pct > 80)
+  near(wattle.evaluate(o.model, o.data.val, { loss = loss }).loss, history[3].val_loss, 1e-5)
+end)
+
+test("regions of the meter are opened once an epoch", function()
+  local opened = {}
+  local meter = { region = function(_, name)
+    opened[#opened + 1] = name
+    return setmetatable({ stop = function() return { duration_s = 1 } end }, { __close = function() end })
+  end }
+  local history = wattle.fit(options{ epochs = 2, meter = meter })
+  equal(table.concat(opened, " "), "train eval train eval")
+  equal(history[2].eval_region.duration_s, 1)
+  wattle.evaluate(model(), stripes(9, 1), { meter = meter })
+  equal(opened[5], "eval")
+end)
+
+test("fit refuses what it cannot do", function()
+  raises(function() wattle.fit(options{ epoch = 3 }) end, "epochs")
+  raises(function() wattle.fit(options{ epochs = 0 }) end, "positive integer")
+  raises(function() wattle.fit(options{ model = 3 }) end, "model must be a module")
+  raises(function() wattle.fit(options{ data = {} }) end, "train")
+  raises(function() wattle.fit(options{ schedule = 3 }) end, "function")
+  raises(function() wattle.fit(options{ keep_best = true, data = { train = stripes(9, 1) } }) end, "data.val")
+  raises(function() wattle.fit(options{ early_stopping = {} }) end, "patience")
+  local o = options()
+  o.optimizer = nil
+  raises(function() wattle.fit(o) end, "give an optimizer")
+end)
+
+-- ---- evaluate ------------------------------------------------------------------------------------------------
+
+test("macro F1 and the confusion matrix are as scikit-learn has them", function()
+  local Fixed = nn.class "Fixed" -- says class 1 where pixel 0 is bright, else class 0; never class 2
+  function Fixed:init()
+    self.fc = nn.Linear{ in_features = 4, out_features = 3 }
+    self.fc.weight:assign(wattle.tensor{ { 0, 0, 0, 0 }, { 1, 0, 0, 0 }, { 0, 0, 0, 0 } })
+    self.fc.bias:assign(wattle.tensor{ 0.5, 0, -1 })
+  end
+  function Fixed:forward(x) return self.fc(x:flatten()) end
+  local images = wattle.zeros{ 6, 2, 2, dtype = "u8" }
+  for _, i in ipairs{ 0, 1, 2 } do images:set(i, 0, 0, 255) end -- predicted 1 1 1 0 0 0
+  local ds = wattle.data.tensors{ images = images, labels = wattle.tensor({ 1, 1, 0, 0, 2, 2 }, "u8") }
+  local r = wattle.evaluate(Fixed(), ds, { batch_size = 4 })
+  near(r.top1_pct, 50, 1e-9)
+  equal(r.confusion[1][1], 2)
+  equal(r.confusion[0][1], 1)
+  equal(r.confusion[2][0], 2)
+  near(r.macro_f1, (2 / 5 + 4 / 5 + 0) / 3, 1e-12)
+end)
+
+-- ---- schedules, progress -------------------------------------------------------------------------------------
+
+test("cosine and step schedules", function()
+  local cosine = schedule.cosine{ lr = 1, epochs = 10, min_lr = 0.2 }
+  near(cosine(0), 1, 1e-12)
+  near(cosine(5), 0.6, 1e-12)
+  near(cosine(5.9), 0.6, 1e-12)
+  near(cosine(10), 0.2, 1e-12)
+  near(cosine(12), 0.2, 1e-12)
+  near(schedule.cosine{ lr = 1, epochs = 10, per = "step" }(2.5), (1 + math.cos(math.pi / 4)) / 2, 1e-12)
+  local step = schedule.step{ lr = 1, step_size = 3, gamma = 0.5 }
+  equal(step(2.9), 1.0)
+  equal(step(3), 0.5)
+  equal(step(6.5), 0.25)
+  local multi = schedule.step{ lr = 1, milestones = { 2, 4 } }
+  near(multi(1.9), 1, 1e-12)
+  near(multi(2), 0.1, 1e-12)
+  near(multi(9), 0.01, 1e-12)
+  raises(function() schedule.cosine{ epochs = 3 } end, "lr")
+  raises(function() schedule.cosine{ lr = 1, epochs = 3, per = "batch" } end, "per")
+  raises(function() schedule.step{ lr = 1 } end, "either")
+  raises(function() schedule.cosine{ lr = 1, epoch = 3 } end, "epochs")
+end)
+
+local function paper()
+  local text = {}
+  local function write(_, ...)
+    for _, s in ipairs{ ... } do text[#text + 1] = s end
+  end
+  return text, { write = write, flush = function() end }
+end
+
+test("progress: plain lines, a bar on a terminal, nothing when off", function()
+  equal(progress.duration(3723), "1:02:03")
+  equal(progress.duration(59.6), "1:00")
+  local text, stream = paper()
+  do
+    local bar <close> = progress.new{ total = 2, stream = stream }
+    bar:update(0.5, "unseen")
+    bar:step(1, "one")
+    bar:step(2, "two")
+  end
+  local plain = table.concat(text)
+  check(plain:find "^one  %(%d:%d%d left%)\ntwo\n$", plain)
+  text, stream = paper()
+  do
+    local bar <close> = progress.new{ total = 2, label = "fit", stream = stream, terminal = true }
+    bar:update(0.5, "loss 1")
+    bar:step(1, "one")
+  end
+  local drawn = table.concat(text)
+  check(drawn:find "fit %[#+%.+%]  25 %%  %d:%d%d left  loss 1", drawn)
+  check(drawn:find "\r\27%[Kone\n", drawn)
+  check(drawn:find "\r\27%[K$", "the bar is taken off at the end")
+  text, stream = paper()
+  progress.new{ total = 1, stream = stream, enabled = false }:step(1, "one")
+  equal(#text, 0)
+end)
