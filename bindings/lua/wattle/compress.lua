@@ -19,18 +19,10 @@ local compress = {}
 
 -- ---- counting ------------------------------------------------------------------------------------------------
 
-local function count_nonzeros(t)
-  local n = 0
-  for _, v in ipairs(t:reshape{ t:numel() }:tolist()) do
-    if v ~= 0 then n = n + 1 end
-  end
-  return n
-end
-
--- wattle.nonzeros(model) -> how many numbers of its parameters are not 0 (buffers do not count; NaN does).
+-- wattle.nonzeros(model) -> how many numbers of its parameters are not 0 (buffers do not count).
 function compress.nonzeros(model)
   local n = 0
-  for _, entry in ipairs(model:parameters()) do n = n + count_nonzeros(entry.param:tensor()) end
+  for _, entry in ipairs(model:parameters()) do n = n + entry.param:tensor():count_nonzero() end
   return n
 end
 
@@ -66,7 +58,7 @@ end
 
 local function parameter_row(entry)
   local t = entry.param:tensor()
-  return { name = entry.name, shape = t:shape(), params = t:numel(), nonzeros = count_nonzeros(t) }
+  return { name = entry.name, shape = t:shape(), params = t:numel(), nonzeros = t:count_nonzero() }
 end
 
 -- ---- scr -----------------------------------------------------------------------------------------------------
@@ -172,7 +164,7 @@ local function two_layers(linear, rank, a, b)
   for _, p in ipairs{ first.weight, second.weight } do
     p:convert(linear.weight:tensor().dtype)
     p:requires_grad(linear.weight:requires_grad())
-    p:truncation(linear.weight:truncation())
+    if linear.weight:truncation() > 0 then p:truncation(linear.weight:truncation()) end
     p:constrain()
   end
   return layers.Sequential(first, second)

@@ -125,10 +125,10 @@ local function read_options(model, o)
   if spec.mode ~= "train" and spec.mode ~= "eval" then
     raise('compile: mode must be "train" or "eval", got %s', tostring(spec.mode))
   end
-  if spec.optimizer and spec.mode == "eval" then raise('compile: mode "eval" takes no optimizer') end
   if not spec.loss and (spec.optimizer or o.target ~= nil or o.loss_output or o.gradients) then
     raise("compile: optimizer, target, gradients and loss_output need a loss")
   end
+  if spec.optimizer and spec.mode == "eval" then raise('compile: mode "eval" takes no optimizer') end
   local own, example = model_dtype(model)
   spec.dtype = o.dtype or own
   if example and spec.dtype ~= own then

@@ -436,6 +436,13 @@ local function shape_text(shape)
   return "[" .. table.concat(shape, ",") .. "]"
 end
 
+-- Adds "what a, b, c and 4 more" to faults, unless the list is empty.
+local function brief(faults, what, list)
+  if #list == 0 then return end
+  local more = #list > 4 and (" and %d more"):format(#list - 4) or ""
+  faults[#faults + 1] = what .. table.concat(list, ", ", 1, math.min(4, #list)) .. more
+end
+
 -- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
 -- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
 -- (and converted to the parameter's dtype), the rest is left alone and listed; strict raises instead, before
@@ -443,30 +450,29 @@ end
 function Module:load_state_dict(dict, options)
   local strict = options and options.strict
   local result = { missing = {}, unexpected = {}, mismatched = {} }
-  local known, fits, details = ignored_names(self), {}, {}
+  local known, fits, shapes = ignored_names(self), {}, {}
   for _, entry in ipairs(entries(self, nil, true)) do
     local value, name = dict[entry.name], entry.name
     known[name] = true
     if value == nil then
       table.insert(result.missing, name)
-      table.insert(details, "missing " .. name)
     elseif not same_shape(value:shape(), entry.param:tensor():shape()) then
       table.insert(result.mismatched, name)
-      table.insert(details, ("%s is %s in the model and %s in the dict"):format(
-        name, shape_text(entry.param:tensor():shape()), shape_text(value:shape())))
+      shapes[#shapes + 1] = ("%s is %s in the model and %s in the dict"):format(
+        name, shape_text(entry.param:tensor():shape()), shape_text(value:shape()))
     else
       fits[#fits + 1] = { entry.param, value }
     end
   end
   for _, name in ipairs(dict_names(dict)) do
-    if not known[name] then
-      table.insert(result.unexpected, name)
-      table.insert(details, "unexpected " .. name)
-    end
+    if not known[name] then table.insert(result.unexpected, name) end
   end
-  if strict and #details > 0 then
-    local more = #details > 8 and ("; and %d more"):format(#details - 8) or ""
-    raise("load_state_dict: %s%s", table.concat(details, "; ", 1, math.min(8, #details)), more)
+  if strict then
+    local faults = {}
+    brief(faults, "", shapes)
+    brief(faults, "unexpected ", result.unexpected)
+    brief(faults, "missing ", result.missing)
+    if #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
   end
   for _, pair in ipairs(fits) do pair[1]:assign(pair[2]) end
   return result
