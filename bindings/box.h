@@ -54,7 +54,7 @@ typedef struct wl_class {
   void (*release)(wl_box *b); /* ends b->obj; never called twice */
   const wl_fn *methods;
   const wl_fn *more;         /* methods from another file, or NULL */
-  const luaL_Reg *meta;      /* besides __gc, __close and __index; may replace __index: then upvalue 2 is the methods */
+  const luaL_Reg *meta;      /* besides __gc and __close; upvalue 2 of each is the methods (for an __index) */
   bool op_methods;           /* every op is a method too */
   size_t extra;              /* bytes after the box, for objects that live in it */
 } wl_class;
@@ -105,7 +105,7 @@ void *wl_check_obj(lua_State *L, int idx, const wl_class *cls);
 
 wl_box *wl_tensor_new(lua_State *L, wl_ctx *c, wtl_dtype d, const wtl_shape *s); /* pushes zeros */
 void wl_tensor_fill(lua_State *L, wl_box *b, wtl_tensor *t, bool view);         /* a view is not charged */
-wtl_tensor *wl_check_tensor(lua_State *L, int idx);                              /* a tensor or a parameter's master */
+wtl_tensor *wl_check_tensor(lua_State *L, int idx);                              /* or a parameter's master */
 void wl_written(wl_box *b);                                                      /* touch the owner */
 wtl_text *wl_text_new(lua_State *L, wl_ctx *c);                                  /* pushes its box */
 int wl_text_finish(lua_State *L, int idx);                                       /* pushes the text, frees it; 1 */

@@ -68,8 +68,8 @@ void wl_ctx_unref(wl_ctx *c) {
   free(c);
 }
 
-/* Allocating an eighth of the bytes that are alive (but at least FLOOR_BYTES) counts as much as doubling Lua's own heap would, so
- * a cycle of the collector comes with the one or the other, and its cost is spread in the same way. */
+/* Allocating an eighth of the bytes that are alive (but at least FLOOR_BYTES) counts as much as doubling Lua's own
+ * heap would, so a cycle of the collector comes with the one or the other, and its cost is spread in the same way. */
 void wl_collect_step(lua_State *L, wl_ctx *c, size_t bytes) {
   c->pending += bytes;
   if (c->pending < STEP_BYTES || lua_gc(L, LUA_GCISRUNNING) <= 0) return;

@@ -35,7 +35,8 @@ static int prune_global(lua_State *L) {
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   wl_try(L, c, wtl_prune_global(c->core, w, (int)n, amount, mask));
-  for (lua_Unsigned i = 0; i < n; i++) wl_tensor_fill(L, box[i], mask[i], true); /* no collector before all are owned */
+  /* Uncharged: the collector may not run before all are owned. */
+  for (lua_Unsigned i = 0; i < n; i++) wl_tensor_fill(L, box[i], mask[i], true);
   return 1;
 }
 
@@ -58,13 +59,14 @@ static int lowrank(lua_State *L) {
 }
 
 static const wl_fn core[] = {
-  { "truncate", truncate_bits, "(t, bits) -> t", "Clears the bits (0..23) low-order bits of each f32 element, in place." },
+  { "truncate", truncate_bits, "(t, bits) -> t",
+    "Clears the bits (0..23) low-order bits of each f32 element, in place." },
   { "prune_global", prune_global, "({tensors}, amount) -> {masks}",
-    "u8 masks (1 keeps) that drop the floor(amount x total) smallest |w| over all tensors together (Han et al. 2015); ties "
-    "go by position. 0 <= amount < 1." },
+    "u8 masks (1 keeps) that drop the floor(amount x total) smallest |w| over all tensors together (Han et "
+    "al. 2015); ties go by position. 0 <= amount < 1." },
   { "lowrank", lowrank, "(w, energy) -> rank, kept, a, b",
-    "Truncated SVD of w (m,n): the least rank that keeps this share (0 < energy <= 1) of the squared singular values; a "
-    "(m,rank), b (rank,n). Rank 0, and no tensors, where rank*(m+n) >= m*n." },
+    "Truncated SVD of w (m,n): the least rank that keeps this share (0 < energy <= 1) of the squared "
+    "singular values; a (m,rank), b (rank,n). Rank 0, and no tensors, where rank*(m+n) >= m*n." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -41,7 +41,8 @@ static int gather_batch(lua_State *L) {
   if (wtl_tensor_dtype(index) != WTL_I64 || !wtl_tensor_contiguous(index))
     return wl_error(L, "gather_batch: index must be a contiguous i64 tensor");
   if (first < 0 || n < 0 || first > wtl_tensor_numel(index) - n)
-    return wl_error(L, "gather_batch: positions %I..%I of an index of %I", first, first + n - 1, (lua_Integer)wtl_tensor_numel(index));
+    return wl_error(L, "gather_batch: positions %I..%I of an index of %I", first, first + n - 1,
+                    (lua_Integer)wtl_tensor_numel(index));
   if (from->ndim != 3 && from->ndim != 4)
     return wl_error(L, "gather_batch: images have %d dimensions; (N,H,W) or (N,C,H,W) is needed", from->ndim);
   for (int i = from->ndim == 3 ? 2 : 1, k = 1; k < from->ndim; i++, k++) xs.size[i] = from->size[k];
@@ -286,25 +287,28 @@ static const wl_fn core[] = {
   { "idx", idx, "(path, max_bytes?) -> u8 tensor or nil, message, code",
     "An IDX file, plain or gzip. max_bytes bounds its payload (4 GiB if not given)." },
   { "gather_batch", gather_batch, "(images, labels, index, first, n, mean, sd, x?, y?) -> x, y",
-    "The n samples whose numbers stand at first.. (from 0) in index (i64): x (n,C,H,W) f32 = (pixel/255 - mean)/sd, y (n) "
-    "i64. images (N,H,W) or (N,C,H,W) u8. x and y are reused if given." },
+    "The n samples whose numbers stand at first.. (from 0) in index (i64): x (n,C,H,W) f32 = (pixel/255 - "
+    "mean)/sd, y (n) i64. images (N,H,W) or (N,C,H,W) u8. x and y are reused if given." },
   { "sha256_file", sha256_file, "(path) -> hex or nil, message, code", "SHA-256 of a file, 64 hex digits." },
-  { "sha256_dict", sha256_dict, "(dict) -> hex", "SHA-256 over names, types, shapes and bytes in the dict's order." },
+  { "sha256_dict", sha256_dict, "(dict) -> hex",
+    "SHA-256 over names, types, shapes and bytes in the dict's order." },
   { "write_file", write_file, "(path, text) -> true or nil, message, code",
     "Written beside, synced, renamed: the file is old or new, never half." },
   { "appender", appender, "(path, header) -> appender or nil, message, code",
     "A file open for whole lines; made with the header if new, and its first line must equal it otherwise." },
-  { "csv_read", csv_read, "(path) -> {{fields}} or nil, message, code", "All rows (the header too) as tables of strings." },
+  { "csv_read", csv_read, "(path) -> {{fields}} or nil, message, code",
+    "All rows (the header too) as tables of strings." },
   { "csv_field", csv_field, "(text) -> text", "Quoted where CSV needs it." },
   { NULL, NULL, NULL, NULL }
 };
 
 static const wl_fn shared[] = {
   { "load", load, "(path) -> dict, metadata or nil, message, code",
-    "A safetensors file: d[name] is a tensor, d[1..n] the names in the file's order; metadata is a table of strings." },
+    "A safetensors file: d[name] is a tensor, d[1..n] the names in the file's order; metadata is a table of "
+    "strings." },
   { "save", save, "(path, dict, metadata?) -> true or nil, message, code",
-    "Writes tensors (or parameters) by name as safetensors, atomically: in the order of d[1..n] if names stand there, else "
-    "sorted. metadata: string to string." },
+    "Writes tensors (or parameters) by name as safetensors, atomically: in the order of d[1..n] if names "
+    "stand there, else sorted. metadata: string to string." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -208,7 +208,8 @@ static int t_equal(lua_State *L) {
     if (i == 1) a = copy;
     else b = copy;
   }
-  lua_pushboolean(L, wtl_tensor_bytes(a) == 0 || memcmp(wtl_tensor_cdata(a), wtl_tensor_cdata(b), wtl_tensor_bytes(a)) == 0);
+  size_t bytes = wtl_tensor_bytes(a);
+  lua_pushboolean(L, bytes == 0 || memcmp(wtl_tensor_cdata(a), wtl_tensor_cdata(b), bytes) == 0);
   return 1;
 }
 
@@ -229,7 +230,8 @@ static void nested_shape(lua_State *L, int idx, wtl_shape *s) {
 
 static void put(lua_State *L, void *data, wtl_dtype d, int64_t at) {
   int ok;
-  if (lua_type(L, -1) != LUA_TNUMBER) wl_error(L, "tensor: element %I is not a number but %s", (lua_Integer)at, luaL_typename(L, -1));
+  if (lua_type(L, -1) != LUA_TNUMBER)
+    wl_error(L, "tensor: element %I is not a number but %s", (lua_Integer)at, luaL_typename(L, -1));
   if (d == WTL_F64) {
     ((double *)data)[at] = lua_tonumber(L, -1);
     return;
@@ -244,10 +246,13 @@ static void fill_nested(lua_State *L, const wtl_shape *s, int dim, void *data, w
     return;
   }
   luaL_checkstack(L, 4, "tensor");
-  if (!lua_istable(L, -1)) wl_error(L, "tensor: ragged: a %s stands where a table of %I is expected", luaL_typename(L, -1), (lua_Integer)s->size[dim]);
-  if ((int64_t)lua_rawlen(L, -1) != s->size[dim])
-    wl_error(L, "tensor: ragged: a row of dimension %d has %I entries, the first has %I", dim, (lua_Integer)lua_rawlen(L, -1), (lua_Integer)s->size[dim]);
-  for (int64_t i = 0; i < s->size[dim]; i++) {
+  lua_Integer size = s->size[dim];
+  if (!lua_istable(L, -1))
+    wl_error(L, "tensor: ragged: a %s stands where a table of %I is expected", luaL_typename(L, -1), size);
+  if ((lua_Integer)lua_rawlen(L, -1) != size)
+    wl_error(L, "tensor: ragged: a row of dimension %d has %I entries, the first has %I", dim,
+             (lua_Integer)lua_rawlen(L, -1), size);
+  for (lua_Integer i = 0; i < size; i++) {
     lua_rawgeti(L, -1, i + 1);
     fill_nested(L, s, dim + 1, data, d, at);
     lua_pop(L, 1);
@@ -277,12 +282,13 @@ const wl_fn wl_element_methods[] = {
   { "tolist", t_tolist, "() -> nested tables or number", "All values, nested as the dimensions are." },
   { "get", t_get, "(i, j, ...) -> number", "One element; indices count from 0." },
   { "set", t_set, "(i, j, ..., value) -> self", "Sets one element; indices count from 0." },
-  { "tobytes", t_tobytes, "() -> string", "The elements in row-major order as they are in memory (little-endian)." },
+  { "tobytes", t_tobytes, "() -> string",
+    "The elements in row-major order as they are in memory (little-endian)." },
   { "max", t_max, "() -> number", "The largest element; NaN if there is one." },
   { "min", t_min, "() -> number", "The smallest element; NaN if there is one." },
   { "argmax", t_argmax, "(dim?) -> tensor",
-    "i64 positions (from 0) of the largest elements along a dimension, which goes; without one, a scalar: the row-major "
-    "position of the largest of all. The first of equals; NaN counts as largest." },
+    "i64 positions (from 0) of the largest elements along a dimension, which goes; without one, a scalar: "
+    "the row-major position of the largest of all. The first of equals; NaN counts as largest." },
   { "count_nonzero", t_count_nonzero, "() -> n", "How many elements are not 0 (NaN is not)." },
   { "equal", t_equal, "(other) -> boolean", "Same type, shape and bits." },
   { NULL, NULL, NULL, NULL }

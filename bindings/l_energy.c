@@ -91,9 +91,10 @@ static const wl_fn meter_methods[] = {
 
 static const wl_fn region_methods[] = {
   { "stop", r_stop, "() -> table",
-    "Ends the region (and those still open inside it); again gives the same. duration_s, exclusive_s (without nested "
-    "regions), cpu_s (this process), other_cpu_s, steal_s, method (measured, estimated, replayed, missing), energy_j, "
-    "exclusive_j, missing_s (seconds without a reading), below_resolution, reason. What is missing is nil, never 0." },
+    "Ends the region (and those still open inside it); again gives the same. duration_s, exclusive_s "
+    "(without nested regions), cpu_s (this process), other_cpu_s, steal_s, method (measured, estimated, "
+    "replayed, missing), energy_j, exclusive_j, missing_s (seconds without a reading), below_resolution, "
+    "reason. What is missing is nil, never 0." },
   { NULL, NULL, NULL, NULL }
 };
 

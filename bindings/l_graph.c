@@ -119,14 +119,17 @@ static int v_tostring(lua_State *L) {
 
 static const wl_fn value_methods[] = {
   { "shape", v_shape, "() -> {sizes}", "The sizes of all dimensions, a new table." },
-  { "size", v_size, "(dim?) -> size or {sizes}", "The size of a dimension (from 0; negative from the end), or all." },
+  { "size", v_size, "(dim?) -> size or {sizes}",
+    "The size of a dimension (from 0; negative from the end), or all." },
   { "dim", v_dim, "() -> n", "How many dimensions; 0 is a scalar." },
   { "numel", v_numel, "() -> n", "How many elements." },
   { "reshape", v_reshape, "{sizes} -> value",
     "Another shape; one size may be -1, 0 keeps x's size at that place (write 0 for the batch)." },
   { "view", v_reshape, "{sizes} -> value", "As reshape." },
-  { "sum", wl_op_sum, "(dim, ...) or {dims..., keepdim = false} -> value", "Sum over the dimensions given, or over all." },
-  { "mean", wl_op_mean, "(dim, ...) or {dims..., keepdim = false} -> value", "Mean over the dimensions given, or over all." },
+  { "sum", wl_op_sum, "(dim, ...) or {dims..., keepdim = false} -> value",
+    "Sum over the dimensions given, or over all." },
+  { "mean", wl_op_mean, "(dim, ...) or {dims..., keepdim = false} -> value",
+    "Mean over the dimensions given, or over all." },
   { NULL, NULL, NULL, NULL }
 };
 
@@ -210,12 +213,15 @@ static int g_stamp(lua_State *L) {
 
 static const wl_fn graph_methods[] = {
   { "input", g_input, "(name, dtype, {sizes}) -> value", "An input; dimension 0 is the batch." },
-  { "param", g_param, "(name, parameter) -> value", "A parameter under its full name; the same parameter is the same value." },
-  { "scope", g_scope, "(path?)", "The module path of what is traced from now on, in names and errors; none ends it." },
+  { "param", g_param, "(name, parameter) -> value",
+    "A parameter under its full name; the same parameter is the same value." },
+  { "scope", g_scope, "(path?)",
+    "The module path of what is traced from now on, in names and errors; none ends it." },
   { "output", g_output, "(name, value)", "What plan:forward returns, in the order of these calls." },
   { "loss", g_loss, "(value)", "The scalar that a step lowers." },
   { "metric", g_metric, "(value)", "A scalar count that a step returns beside the loss." },
-  { "stamp", g_stamp, "(stamp)", "Remember a module's structure: bumping the stamp makes plans of this trace stale." },
+  { "stamp", g_stamp, "(stamp)",
+    "Remember a module's structure: bumping the stamp makes plans of this trace stale." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -83,7 +83,8 @@ static void put_value(lua_State *L, writer *w, int idx, int depth);
 static void put_array(lua_State *L, writer *w, int idx, int depth) {
   lua_Integer n = (lua_Integer)lua_rawlen(L, idx), count = 0;
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) count++;
-  if (count != n) wl_error(L, "json_encode: a table has %I entries by position and %I others; it must be a list or an object", n, count - n);
+  if (count != n)
+    wl_error(L, "json_encode: %I entries by position and %I others; a table must be a list or an object", n, count - n);
   put_text(L, w, "[");
   for (lua_Integer i = 1; i <= n; i++) {
     if (i > 1) put_text(L, w, ",");
@@ -99,7 +100,8 @@ static void put_array(lua_State *L, writer *w, int idx, int depth) {
 static void put_object(lua_State *L, writer *w, int idx, int depth) {
   size_t n = 0;
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1), n++)
-    if (lua_type(L, -2) != LUA_TSTRING) wl_error(L, "json_encode: a %s as a key; an object's keys are strings", luaL_typename(L, -2));
+    if (lua_type(L, -2) != LUA_TSTRING)
+      wl_error(L, "json_encode: a %s as a key; an object's keys are strings", luaL_typename(L, -2));
   if (n == 0) {
     put_text(L, w, "{}");
     return;
@@ -218,9 +220,10 @@ static int json_decode(lua_State *L) {
 
 static const wl_fn core[] = {
   { "json_encode", json_encode, "(value) -> text",
-    "JSON with sorted keys, indented by 2. A table with #t > 0 is an array, else an object; core.null is null; NaN and "
-    "infinity are errors." },
-  { "json_decode", json_decode, "(text) -> value or nil, message, code", "Strict: no duplicate keys. null is core.null." },
+    "JSON with sorted keys, indented by 2. A table with #t > 0 is an array, else an object; core.null is "
+    "null; NaN and infinity are errors." },
+  { "json_decode", json_decode, "(text) -> value or nil, message, code",
+    "Strict: no duplicate keys. null is core.null." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -14,12 +14,14 @@ static void read_attr(lua_State *L, const wtl_op *op, const wtl_attr_spec *spec,
   int ok = 0;
   switch (spec->kind) {
     case WTL_ATTR_REAL:
-      if (lua_type(L, -1) != LUA_TNUMBER) wl_error(L, "%s: %s must be a number, not %s", what, spec->name, luaL_typename(L, -1));
+      if (lua_type(L, -1) != LUA_TNUMBER)
+        wl_error(L, "%s: %s must be a number, not %s", what, spec->name, luaL_typename(L, -1));
       a->n = 1;
       a->f = lua_tonumber(L, -1);
       return;
     case WTL_ATTR_FLAG:
-      if (!lua_isboolean(L, -1)) wl_error(L, "%s: %s must be true or false, not %s", what, spec->name, luaL_typename(L, -1));
+      if (!lua_isboolean(L, -1))
+        wl_error(L, "%s: %s must be true or false, not %s", what, spec->name, luaL_typename(L, -1));
       a->n = 1;
       a->i[0] = lua_toboolean(L, -1);
       return;
@@ -280,7 +282,8 @@ void wl_op_help(wtl_text *t, const wtl_op *op) {
     wtl_text_add(t, i ? ", " : n ? ", {" : "{");
     help_default(t, wtl_op_attr(op, i));
   }
-  wtl_text_add(t, "%s) -> %d\n  %s\n  %s\n", wtl_op_attrs(op) ? "}" : "", wtl_op_outputs(op), wtl_op_formula(op), wtl_op_help(op));
+  wtl_text_add(t, "%s) -> %d\n", wtl_op_attrs(op) ? "}" : "", wtl_op_outputs(op));
+  wtl_text_add(t, "  %s\n  %s\n", wtl_op_formula(op), wtl_op_help(op));
 }
 
 static const wtl_op *check_op(lua_State *L, const char *what, int idx) {
@@ -343,8 +346,8 @@ static int gradcheck(lua_State *L) {
 
 static const wl_fn core[] = {
   { "gradcheck", gradcheck, "(op, {inputs}, {want}, {attributes}?, eps = 1e-6) -> worst",
-    "Central-difference gradient check of an op at f64 inputs (false: absent): the largest norm-relative error over the "
-    "inputs wanted." },
+    "Central-difference gradient check of an op at f64 inputs (false: absent): the largest norm-relative "
+    "error over the inputs wanted." },
   { NULL, NULL, NULL, NULL }
 };
 
@@ -370,4 +373,5 @@ static void open_ops(lua_State *L, int ctx, int table) {
   lua_setmetatable(L, table);
 }
 
-const wl_module wl_ops_module = { .area = "ops", .core = core, .table = "ops", .functions = ops_functions, .open = open_ops };
+const wl_module wl_ops_module = { .area = "ops", .core = core, .table = "ops", .functions = ops_functions,
+                                  .open = open_ops };

@@ -118,11 +118,14 @@ static int p_tostring(lua_State *L) {
 
 static const wl_fn methods[] = {
   { "tensor", p_tensor, "() -> tensor",
-    "A window on the master: the same memory. Writing through it or its views makes derived forms stale, as it must." },
+    "A window on the master: the same memory. Writing through it or its views makes derived forms stale, as "
+    "it must." },
   { "assign", p_assign, "(tensor) -> self", "Copies values in, converting; the shapes must be equal." },
   { "touch", p_touch, "()", "The value changed behind the parameter's back: derived forms are stale." },
-  { "requires_grad", p_requires_grad, "(boolean?) -> boolean", "Whether it is trained. Setting it makes plans stale." },
-  { "kind", p_kind, "() -> \"parameter\" or \"buffer\"", "Buffers (running statistics) are saved but not trained." },
+  { "requires_grad", p_requires_grad, "(boolean?) -> boolean",
+    "Whether it is trained. Setting it makes plans stale." },
+  { "kind", p_kind, "() -> \"parameter\" or \"buffer\"",
+    "Buffers (running statistics) are saved but not trained." },
   { "version", p_version, "() -> n", "A count that rises with every change." },
   { "clone", p_clone, "() -> parameter", "A deep copy, constraints and all." },
   { "mask", p_mask, "(u8 tensor | false | nil) -> self or tensor or nil",
@@ -130,7 +133,8 @@ static const wl_fn methods[] = {
   { "truncation", p_truncation, "(bits?) -> bits",
     "How many low-order bits (0..23) of each f32 element every update clears; 0 is none." },
   { "constrain", p_constrain, "() -> self", "Applies mask and truncation now." },
-  { "convert", p_convert, "(dtype) -> self", "Replaces the master by a copy of another type (f32, f64). Plans are stale then." },
+  { "convert", p_convert, "(dtype) -> self",
+    "Replaces the master by a copy of another type (f32, f64). Plans are stale then." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -294,9 +294,9 @@ static int plan_agree(lua_State *L) {
 
 static const wl_fn methods[] = {
   { "step", plan_step, "(x, y, ...) -> loss, correct, n",
-    "Forward, check of the loss, backward, update: inputs in the trace's order, dimension 0 the batch (it may differ from the "
-    "traced one: the first time, the plan specialises). Mean loss before the update, the metric (NaN if there is "
-    "none), batch size. A loss that is not finite is an error and changes nothing." },
+    "Forward, check of the loss, backward, update: inputs in the trace's order, dimension 0 the batch (it "
+    "may differ from the traced one: the first time, the plan specialises). Mean loss before the update, the "
+    "metric (NaN if there is none), batch size. A loss that is not finite is an error and changes nothing." },
   { "forward", plan_forward, "(x, ..., {out = tensor or {tensors}}?) -> outputs...",
     "Forward only: fresh tensors, or the caller's out. No statistics, no update." },
   { "evaluate", plan_evaluate, "(x, y, ...) -> loss, correct, n", "Forward and loss without an update." },
@@ -307,16 +307,17 @@ static const wl_fn methods[] = {
   { "input_gradient", plan_input_gradient, "(i) -> tensor", "Of input i (from 1), as param_gradient." },
   { "value", plan_value, "(value, gradient = false) -> tensor",
     "A symbolic value's number in the last step, or its gradient; compiled with keep_values = true." },
-  { "describe", plan_describe, "() -> text", "Every step: provider, implementation, layouts, shapes, bytes; reorders too." },
+  { "describe", plan_describe, "() -> text",
+    "Every step: provider, implementation, layouts, shapes, bytes; reorders too." },
   { "info", plan_info, "() -> table",
-    "nodes, reorders, weight_forms, arena_bytes, sum_bytes (without sharing), specialisations, batch, forward_flops, "
-    "forward_bytes, backward_flops, backward_bytes. One MAC is 2 FLOPs." },
+    "nodes, reorders, weight_forms, arena_bytes, sum_bytes (without sharing), specialisations, batch, "
+    "forward_flops, forward_bytes, backward_flops, backward_bytes. One MAC is 2 FLOPs." },
   { "profile", plan_profile, "(boolean) or () -> {rows}",
-    "true times every step from now on, false stops; without an argument the rows: name, op, provider, impl, backward, "
-    "calls, time_us, flops, bytes." },
+    "true times every step from now on, false stops; without an argument the rows: name, op, provider, impl, "
+    "backward, calls, time_us, flops, bytes." },
   { "agree", plan_agree, "(backend?) -> {rows}",
-    "Each node of an f64 plan (keep_values = true, one step run) run alone in f32 through the backend, fed the recorded "
-    "values: name, op, provider, impl, forward_err, backward_err (norm-relative)." },
+    "Each node of an f64 plan (keep_values = true, one step run) run alone in f32 through the backend, fed "
+    "the recorded values: name, op, provider, impl, forward_err, backward_err (norm-relative)." },
   { NULL, NULL, NULL, NULL }
 };
 
@@ -324,8 +325,8 @@ const wl_class wl_plan_class = { .name = "plan", .release = plan_release, .metho
 
 static const wl_fn core[] = {
   { "compile", compile, "(trace, {optimizer =, backend = \"auto\", gradients = false, keep_values = false}?) -> plan",
-    "optimizer = {kind = \"sgd\", lr =, momentum = 0, weight_decay = 0, nesterov = false}: torch.optim.SGD's. backend: auto, "
-    "reference, blas or onednn." },
+    "optimizer = {kind = \"sgd\", lr =, momentum = 0, weight_decay = 0, nesterov = false}: "
+    "torch.optim.SGD's. backend: auto, reference, blas or onednn." },
   { NULL, NULL, NULL, NULL }
 };
 

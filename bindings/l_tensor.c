@@ -398,11 +398,13 @@ static int t_expand(lua_State *L) {
 
 static const wl_fn methods[] = {
   { "shape", t_shape, "() -> {sizes}", "The sizes of all dimensions, a new table." },
-  { "size", t_size, "(dim?) -> size or {sizes}", "The size of a dimension (from 0; negative from the end), or all." },
+  { "size", t_size, "(dim?) -> size or {sizes}",
+    "The size of a dimension (from 0; negative from the end), or all." },
   { "dim", t_dim, "() -> n", "How many dimensions; 0 is a scalar." },
   { "numel", t_numel, "() -> n", "How many elements." },
   { "bytes", t_bytes, "() -> n", "Elements times the size of one, in bytes." },
-  { "is_contiguous", t_is_contiguous, "() -> boolean", "Whether the elements stand in row-major order without gaps." },
+  { "is_contiguous", t_is_contiguous, "() -> boolean",
+    "Whether the elements stand in row-major order without gaps." },
   { "to", t_to, "(dtype) -> tensor",
     "A copy with another element type (itself if it has that type). Rounds to nearest even; out of an integer "
     "type's range is an error." },
@@ -416,10 +418,14 @@ static const wl_fn methods[] = {
   { "flatten", t_flatten, "({start_dim = 1, end_dim = -1}?) -> tensor",
     "Dimensions start_dim..end_dim made one: (N,C,H,W) becomes (N,C*H*W)." },
   { "transpose", t_transpose, "(d0, d1) -> tensor", "A view with two dimensions swapped." },
-  { "permute", t_permute, "{dims} -> tensor", "A view with the dimensions in the order given (each from 0, once)." },
-  { "narrow", t_narrow, "(dim, start, length) -> tensor", "A view of positions start..start+length-1 (from 0) of a dimension." },
-  { "select", t_select, "(dim, i) -> tensor", "A view of position i (from 0; negative from the end), without that dimension." },
-  { "expand", t_expand, "{sizes} -> tensor", "A view where dimensions of size 1 are repeated, as NumPy broadcasts." },
+  { "permute", t_permute, "{dims} -> tensor",
+    "A view with the dimensions in the order given (each from 0, once)." },
+  { "narrow", t_narrow, "(dim, start, length) -> tensor",
+    "A view of positions start..start+length-1 (from 0) of a dimension." },
+  { "select", t_select, "(dim, i) -> tensor",
+    "A view of position i (from 0; negative from the end), without that dimension." },
+  { "expand", t_expand, "{sizes} -> tensor",
+    "A view where dimensions of size 1 are repeated, as NumPy broadcasts." },
   { "sum", wl_op_sum, "(dim, ...) or {dims..., keepdim = false} -> tensor",
     "Sum over the dimensions given, or over all. Integers are summed as f64." },
   { "mean", wl_op_mean, "(dim, ...) or {dims..., keepdim = false} -> tensor",
@@ -444,9 +450,11 @@ static const wl_fn shared[] = {
   { "full", new_full, "({sizes, dtype = \"f32\"}, value) -> tensor", "All the value." },
   { "rand", new_rand, "{sizes, dtype = \"f32\"} -> tensor",
     "Uniform in [0,1): a function of the seed (manual_seed) and of how many tensors were drawn since." },
-  { "randn", new_randn, "{sizes, dtype = \"f32\"} -> tensor", "Normal, mean 0, standard deviation 1; seeded as rand." },
+  { "randn", new_randn, "{sizes, dtype = \"f32\"} -> tensor",
+    "Normal, mean 0, standard deviation 1; seeded as rand." },
   { "arange", new_arange, "(n, dtype = \"i64\") -> tensor", "0, 1, ..., n-1." },
-  { "manual_seed", manual_seed, "(n)", "The seed of rand, randn and of parameters' initial values; 0 at the start." },
+  { "manual_seed", manual_seed, "(n)",
+    "The seed of rand, randn and of parameters' initial values; 0 at the start." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -189,7 +189,8 @@ int wl_open(lua_State *L, const char *dir) {
   lua_pushliteral(L, WTL_VERSION);
   lua_setfield(L, 2, "version");
   if (!c->home[0])
-    return luaL_error(L, "wattle: share/wattle is neither in '%s' nor in '%s/..', and WATTLE_HOME does not name it", dir, dir);
+    return luaL_error(L, "wattle: share/wattle is neither in '%s' nor in '%s/..', and WATTLE_HOME does not name it",
+                      dir, dir);
   lua_pushstring(L, c->home);
   lua_setfield(L, 2, "home");
   wl_extend_path(L, c->home);

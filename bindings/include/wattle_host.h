@@ -18,8 +18,8 @@
 extern "C" {
 #endif
 
-/* require "wattle" for a state of your own: luaL_requiref(L, "wattle", wattle_open, 0). share/wattle is looked for beside the
- * running program (DIR/share/wattle, DIR/../share/wattle), then in $WATTLE_HOME. */
+/* require "wattle" for a state of your own: luaL_requiref(L, "wattle", wattle_open, 0). share/wattle is looked for
+ * beside the running program (DIR/share/wattle, DIR/../share/wattle), then in $WATTLE_HOME. */
 int wattle_open(lua_State *L);
 
 typedef struct wattle_host wattle_host;
@@ -42,8 +42,8 @@ int wattle_host_call(wattle_host *h, int n_args, int n_results);
 /* The last failure's message; "" before the first. */
 const char *wattle_host_message(const wattle_host *h);
 
-/* Stop what runs: the next Lua instruction, or the next boundary of a step of the core, raises "interrupted!". Safe in a
- * signal handler and from another thread. */
+/* Stop what runs: the next Lua instruction, or the next boundary of a step of the core, raises "interrupted!".
+ * Safe in a signal handler and from another thread. */
 void wattle_host_interrupt(wattle_host *h);
 /* Did the last failure come from that? */
 bool wattle_host_interrupted(const wattle_host *h);

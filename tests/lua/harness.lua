@@ -78,7 +78,8 @@ function harness.near(got, want, tolerance, message)
     return type(a) == "number" and type(b) == "number" and math.abs(a - b) <= (tolerance or 1e-6)
   end
   if not close(got, want) then
-    error(("%sgot %s, want %s within %g"):format(message and message .. ": " or "", show(got), show(want), tolerance or 1e-6), 2)
+    error(("%sgot %s, want %s within %g"):format(message and message .. ": " or "", show(got), show(want),
+                                                 tolerance or 1e-6), 2)
   end
 end
 
@@ -86,7 +87,9 @@ end
 function harness.raises(fn, pattern)
   local ok, e = pcall(fn)
   if ok then error("no error was raised; want one like " .. pattern, 2) end
-  if not tostring(e):find(pattern, 1, true) and not tostring(e):find(pattern) then error(("raised %q; want one like %q"):format(tostring(e), pattern), 2) end
+  if not tostring(e):find(pattern, 1, true) and not tostring(e):find(pattern) then
+    error(("raised %q; want one like %q"):format(tostring(e), pattern), 2)
+  end
   return e
 end
 

@@ -140,7 +140,7 @@ for _, case in ipairs(lines) do
     local out, err, code = run(clean .. here:gsub("^(LUA_%S+=)", "%1"))
     local out2, err2, code2 = run(clean .. there)
     err, err2 = err:gsub("^lua5%.4: ", "wattle: "), err2:gsub("lua5%.4: ", "wattle: ")
-    for _, pattern in ipairs{ "table: 0x%x+", "0x%x+" } do err, err2 = err:gsub(pattern, "ADDRESS"), err2:gsub(pattern, "ADDRESS") end
+    err, err2 = err:gsub("0x%x+", "ADDRESS"), err2:gsub("0x%x+", "ADDRESS")
     if case.out ~= false then equal(out, out2, "output") end
     if case.err == "first" then equal(err:match "[^\n]*", err2:match "[^\n]*", "first line of errors")
     elseif case.err ~= false then equal(err, err2, "errors") end
@@ -185,7 +185,9 @@ test("the prompt", function()
   equal(err, "")
   equal(out:gsub("^Wattle[^\n]*\n", ""), "> > 5\n> >> > \n")
   check(out:find "^Wattle 0.1.0 on Lua 5.4")
-  out = run(clean .. "printf '_PROMPT, _PROMPT2 = \"go \", \".. \"\n=(\n2)\n_PROMPT = setmetatable({}, {__tostring = function() return \"obj \" end})\n1' | '" .. program .. "' -i")
+  local session = write("prompts.txt", '_PROMPT, _PROMPT2 = "go ", ".. "\n=(\n2)\n'
+                        .. '_PROMPT = setmetatable({}, {__tostring = function() return "obj " end})\n1')
+  out = run(clean .. "'" .. program .. "' -i < " .. session)
   equal(out:gsub("^Wattle[^\n]*\n", ""), "> go .. 2\ngo obj 1\nobj \n")
   out, err, code = run(clean .. "printf 'for i = 1, 3 do\n' | '" .. program .. "' -i")
   equal(code, 0)
@@ -235,7 +237,8 @@ test("commands by name", function()
   local out = run(mine .. " --help")
   check(out:find "Commands: hello\n", out)
   says("cd / && " .. mine .. [[ -e 'print(require("wattle").home)']], home .. "\n")
-  says("cd / && ln -sf " .. mine .. " '" .. folder .. "/link' && '" .. folder .. [[/link' -e 'print(require("wattle").home)']], home .. "\n")
+  run("ln -sf " .. mine .. " link")
+  says([[./link -e 'print(require("wattle").home)']], home .. "\n")
   -- Moved away from its share: $WATTLE_HOME, or an error that says so.
   run("cp '" .. program .. "' lonely")
   says("env WATTLE_HOME='" .. home .. [[' ./lonely -e 'print(require("wattle").home)']], home .. "\n")
@@ -246,20 +249,22 @@ test("commands by name", function()
 end)
 
 test("errors of wattle have one traceback and the script's line", function()
-  local path = write("shapes.lua", 'local w = require "wattle"\nlocal function f(a)\n  local y = a:matmul(a)\n  return y\nend\nf(w.zeros{2, 3})\n')
+  write("shapes.lua", 'local w = require "wattle"\nlocal function f(a)\n  local y = a:matmul(a)\n'
+        .. '  return y\nend\nf(w.zeros{2, 3})\n')
   local _, err, code = run("'" .. program .. "' shapes.lua")
   equal(code, 1)
   check(err:find "^wattle: shapes.lua:3: matmul: ", err)
   equal(select(2, err:gsub("stack traceback", "")), 1)
-  check(path)
 end)
 
 test("Ctrl-C ends a script with its traceback and 130", function()
   write("loop.lua", "io.stderr:write 'ready' while true do end")
   write("sleep.lua", "local w = require 'wattle' io.stderr:write 'ready' w.core.sleep(60)")
-  write("caught.lua", "io.stderr:write 'ready' print(pcall(function() while true do end end)) print(require('wattle').ones{2}:sum():item())")
+  write("caught.lua", "io.stderr:write 'ready' print(pcall(function() while true do end end))\n"
+        .. "print(require('wattle').ones{2}:sum():item())")
   local function interrupted(script)
-    return run(("'%s' %s & pid=$!; until grep -q ready err.txt; do sleep 0.02; done; sleep 0.1; kill -INT $pid; wait $pid"):format(program, script))
+    return run(("'%s' %s & pid=$!; until grep -q ready err.txt; do sleep 0.02; done; sleep 0.1; "
+                .. "kill -INT $pid; wait $pid"):format(program, script))
   end
   -- A shell starts background jobs with SIGINT ignored; the program installs its own handler all the same.
   local out, err, code = interrupted "loop.lua"
@@ -277,17 +282,18 @@ test("the module in the stock interpreter", function()
   if not have_lua then t.skip "lua5.4 is not installed" end
   local build = program:match "^(.*)/[^/]*$"
   if not core.exists(build .. "/wattle.so") then t.skip "the module is not beside the program" end
-  if (os.getenv "WATTLE_SANITIZE" or "") ~= "" or core.build_info():find "fsanitize" or core.build_info():find "address,undefined" then
+  if core.build_info():find "flags:[^\n]*address" then
     t.skip "a sanitized module needs a sanitized interpreter"
   end
   local function says(line, want)
-    local out, err, code = run(clean .. line)
+    local out, err, code = run(line)
     equal(code, 0, err)
     check(out:find(want), out)
   end
-  says("sh -c \"cd '" .. build .. "' && lua5.4 -e 'local w = require \\\"wattle\\\"; print(w.randn{2,3})'\"", "f32 %[2,3%]")
-  says("env LUA_CPATH='" .. build .. "/?.so' lua5.4 -e 'local w = require \"wattle\" local n = w.nn.Linear{in_features = 3, out_features = 2} "
-       .. "print(n(w.ones{1, 3}):shape()[2], w.home, w.core.memory().lua_allocations)'", "2\t.*/share/wattle\tnil")
+  write("module.lua", 'local w = require "wattle" local n = w.nn.Linear{in_features = 3, out_features = 2}\n'
+        .. "print(n(w.ones{1, 3}):shape()[2], w.home, w.core.memory().lua_allocations)")
+  says("lua5.4 -e 'package.cpath = \"" .. build .. "/?.so\"' module.lua", "2\t.*/share/wattle\tnil")
+  says("cd '" .. build .. "' && LUA_PATH= lua5.4 -e 'local w = require \"wattle\"; print(w.randn{2,3})'", "f32 %[2,3%]")
 end)
 
 -- ---- the table that require "wattle" gives --------------------------------------------------------------------------
@@ -312,7 +318,8 @@ test("check_options", function()
 end)
 
 test("JSON", function()
-  local value = { name = "a\"b\\\n\1é", list = { 1, 2.5, true, core.null }, empty = {}, nested = { z = 1, a = { b = {} } }, third = 1 / 3, big = 1e300 }
+  local value = { name = "a\"b\\\n\1é", list = { 1, 2.5, true, core.null }, empty = {}, third = 1 / 3, big = 1e300,
+                  nested = { z = 1, a = { b = {} } } }
   local text = core.json_encode(value)
   local back = core.json_decode(text)
   equal(back, value)

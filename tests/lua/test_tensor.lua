@@ -28,7 +28,9 @@ test("tensors from tables, numbers and tensors", function()
   b:set(0, 0, 9)
   equal(a:get(0, 0), 1.0)
   for _, dtype in ipairs{ "f32", "f64", "bf16", "f16", "i64", "i32", "u8" } do
-    equal(wattle.tensor({ 1, 2, 250 }, dtype):tolist(), dtype:find "^[iu]" and { 1, 2, 250 } or { 1.0, 2.0, 250.0 }, dtype)
+    local got = wattle.tensor({ 1, 2, 250 }, dtype):tolist()
+    equal(got, { 1, 2, 250 }, dtype)
+    equal(math.type(got[1]), dtype:find "^[iu]" and "integer" or "float", dtype)
   end
 end)
 
@@ -166,7 +168,8 @@ test("operators and ops at once", function()
   equal(a:sum{ 1, keepdim = true }:tolist(), { { 3.0 }, { 7.0 } })
   equal(a:mean{ dims = { -1 } }:tolist(), { 1.5, 3.5 })
   equal(wattle.tensor({ 255, 255 }, "u8"):sum():item(), 510.0)
-  equal(ops.conv2d(wattle.ones{ 1, 1, 3, 3 }, wattle.ones{ 1, 1, 2, 2 }, nil, { padding = { 0, 1 } }):shape(), { 1, 1, 2, 4 })
+  local x, w = wattle.ones{ 1, 1, 3, 3 }, wattle.ones{ 1, 1, 2, 2 }
+  equal(ops.conv2d(x, w, nil, { padding = { 0, 1 } }):shape(), { 1, 1, 2, 4 })
   equal(wattle.ones{ 1, 1, 4, 4 }:max_pool2d{ kernel_size = 2 }:shape(), { 1, 1, 2, 2 })
 end)
 
@@ -193,7 +196,8 @@ end)
 
 test("an error names the line that called", function()
   local line
-  local message = raises(function() line = line_here(); ops.matmul(wattle.ones{ 2, 3 }, wattle.ones{ 4, 5 }) end, "matmul")
+  local a, b = wattle.ones{ 2, 3 }, wattle.ones{ 4, 5 }
+  local message = raises(function() line = line_here(); ops.matmul(a, b) end, "matmul")
   check(message:find(("test_tensor.lua:%d: matmul: "):format(line), 1, true), message)
   message = raises(function() line = line_here(); local _ = wattle.zeros{ 2 }:select(0, 5) end, "select")
   check(message:find(("test_tensor.lua:%d: "):format(line), 1, true), message)
@@ -327,7 +331,8 @@ test("plans step, evaluate, forward and tell of themselves", function()
   local bad = x * (0 / 0)
   local message = raises(function() line = line_here(); plan:step(bad, y) end, "loss is nan")
   check(message:find(("test_tensor.lua:%d: "):format(line), 1, true), message)
-  near(plan:evaluate(x:narrow(0, 0, 3), y:narrow(0, 0, 3)), plan:evaluate(x:narrow(0, 0, 3):clone(), y:narrow(0, 0, 3)), 0)
+  local x3, y3 = x:narrow(0, 0, 3), y:narrow(0, 0, 3)
+  near(plan:evaluate(x3, y3), plan:evaluate(x3:clone(), y3), 0)
 end)
 
 test("compile takes what it knows", function()
@@ -451,8 +456,8 @@ local attempts = {
   print = function() return tostring(wattle.zeros{ 30, 30 }) end,
   views = function()
     local a = wattle.zeros{ 2, 3 }
-    return { a:transpose(0, 1), a:permute{ 1, 0 }, a:narrow(0, 0, 1), a:select(0, 1), a:view{ 6 }, a:view{ 1, 2, 3 }:expand{ 2, 2, 3 },
-             a:transpose(0, 1):reshape{ 6 }, a:flatten() }
+    return { a:transpose(0, 1), a:permute{ 1, 0 }, a:narrow(0, 0, 1), a:select(0, 1), a:view{ 6 },
+             a:view{ 1, 2, 3 }:expand{ 2, 2, 3 }, a:transpose(0, 1):reshape{ 6 }, a:flatten() }
   end,
   copies = function()
     local a = wattle.zeros{ 2, 3 }:transpose(0, 1)
