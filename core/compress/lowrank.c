@@ -8,8 +8,9 @@
 #include "tensor.h"
 
 /* OpenBLAS exports LAPACK's Fortran symbols; the last argument is the hidden length of `jobz`. */
-void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
-             double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info, size_t jobz_len);
+void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u,
+             const int *ldu, double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info,
+             size_t jobz_len);
 
 /* w [m,n] in row-major order is a column-major n x m matrix A = w^T, so A = U S V^T gives w = V S U^T:
  * row i of u below is U's column i, and v[j*k + i] is element j of V's column i. */
@@ -51,13 +52,16 @@ static wtl_status decompose(wtl_ctx *ctx, svd *d) {
   double best;
   openblas_set_num_threads(1); /* everywhere in the core: a second pool of threads costs more than it gives */
   int info = call(d, &best, -1);
-  if (info == 0 && best > 2147483647.0) return wtl_fail(ctx, WTL_ERR_UNSUPPORTED, "lowrank: w [%d,%d] is too large", d->m, d->n);
+  if (info == 0 && best > 2147483647.0)
+    return wtl_fail(ctx, WTL_ERR_UNSUPPORTED, "lowrank: w [%d,%d] is too large", d->m, d->n);
   if (info == 0) {
     d->work = wtl_calloc(ctx, (size_t)best, sizeof *d->work);
     if (!d->work) return WTL_ERR_MEMORY;
     info = call(d, d->work, (int)best);
   }
-  return info == 0 ? WTL_OK : wtl_fail(ctx, WTL_ERR_NUMERIC, "lowrank: the decomposition of w [%d,%d] did not converge", d->m, d->n);
+  return info == 0
+             ? WTL_OK
+             : wtl_fail(ctx, WTL_ERR_NUMERIC, "lowrank: the decomposition of w [%d,%d] did not converge", d->m, d->n);
 }
 
 /* The smallest rank that keeps `energy`, and what it keeps. Squares are relative to the largest: no overflow. */
@@ -96,11 +100,14 @@ static wtl_status make_factors(wtl_ctx *ctx, svd *d, int r, wtl_dtype dtype, wtl
 
 static wtl_status check(wtl_ctx *ctx, const wtl_tensor *w, double energy) {
   char text[WTL_SHAPE_TEXT];
-  if (w->dtype != WTL_F32 && w->dtype != WTL_F64) return wtl_fail(ctx, WTL_ERR_DTYPE, "lowrank: w is %s, not f32 or f64", wtl_dtype_name(w->dtype));
-  if (w->shape.ndim != 2 || w->shape.size[0] < 1 || w->shape.size[1] < 1 || w->shape.size[0] > INT32_MAX || w->shape.size[1] > INT32_MAX) {
+  if (w->dtype != WTL_F32 && w->dtype != WTL_F64)
+    return wtl_fail(ctx, WTL_ERR_DTYPE, "lowrank: w is %s, not f32 or f64", wtl_dtype_name(w->dtype));
+  if (w->shape.ndim != 2 || w->shape.size[0] < 1 || w->shape.size[1] < 1 || w->shape.size[0] > INT32_MAX ||
+      w->shape.size[1] > INT32_MAX) {
     return wtl_fail(ctx, WTL_ERR_SHAPE, "lowrank: w is %s, not a matrix", wtl_shape_text(&w->shape, text, sizeof text));
   }
-  if (!(energy > 0 && energy <= 1)) return wtl_fail(ctx, WTL_ERR_ARG, "lowrank: energy is %g, not 0 < energy <= 1", energy);
+  if (!(energy > 0 && energy <= 1))
+    return wtl_fail(ctx, WTL_ERR_ARG, "lowrank: energy is %g, not 0 < energy <= 1", energy);
   return WTL_OK;
 }
 
@@ -116,7 +123,8 @@ static wtl_status load(wtl_ctx *ctx, const wtl_tensor *w, svd *d) {
   return s;
 }
 
-wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a, wtl_tensor **b) {
+wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a,
+                       wtl_tensor **b) {
   WTL_TRY(check(ctx, w, energy));
   svd d = { .m = (int)w->shape.size[0], .n = (int)w->shape.size[1] };
   d.k = d.m < d.n ? d.m : d.n;

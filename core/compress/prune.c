@@ -26,9 +26,9 @@ static uint64_t key_of(wtl_dtype d, const char *p) {
   return bits & ~SIGN;
 }
 
-/* Calls fn for each element in logical order; fn returns false to stop. */
+/* Calls fn for each element in logical order; fn returns false to stop. Inlined, so that fn is too. */
 typedef bool (*visit_fn)(void *arg, uint64_t key);
-static bool visit(const wtl_tensor *t, visit_fn fn, void *arg) {
+static inline __attribute__((always_inline)) bool visit(const wtl_tensor *t, visit_fn fn, void *arg) {
   wtl_walk w;
   int64_t size = (int64_t)wtl_dtype_size(t->dtype);
   wtl_walk_init(&w, 1, (const wtl_tensor *const[]){ t });
@@ -49,12 +49,15 @@ static bool is_number(void *arg, uint64_t key) {
 }
 
 static wtl_status check(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, int64_t *total) {
-  if (!(amount >= 0 && amount < 1)) return wtl_fail(ctx, WTL_ERR_ARG, "prune: amount is %g, not 0 <= amount < 1", amount);
+  if (!(amount >= 0 && amount < 1))
+    return wtl_fail(ctx, WTL_ERR_ARG, "prune: amount is %g, not 0 <= amount < 1", amount);
   for (int i = 0; i < n; i++) {
     if (w[i]->dtype != WTL_F32 && w[i]->dtype != WTL_F64) {
-      return wtl_fail(ctx, WTL_ERR_DTYPE, "prune: tensor %d of %d is %s, not f32 or f64", i + 1, n, wtl_dtype_name(w[i]->dtype));
+      return wtl_fail(ctx, WTL_ERR_DTYPE, "prune: tensor %d of %d is %s, not f32 or f64", i + 1, n,
+                      wtl_dtype_name(w[i]->dtype));
     }
-    if (!visit(w[i], is_number, NULL)) return wtl_fail(ctx, WTL_ERR_NUMERIC, "prune: tensor %d of %d has a NaN", i + 1, n);
+    if (!visit(w[i], is_number, NULL))
+      return wtl_fail(ctx, WTL_ERR_NUMERIC, "prune: tensor %d of %d has a NaN", i + 1, n);
     *total += wtl_tensor_numel(w[i]);
   }
   return WTL_OK;

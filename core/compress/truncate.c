@@ -22,7 +22,8 @@ static void truncate_span(void *arg, int64_t begin, int64_t end, int thread) {
 }
 
 wtl_status wtl_truncate(wtl_tensor *t, int bits) {
-  if (t->dtype != WTL_F32) return wtl_fail(t->ctx, WTL_ERR_DTYPE, "truncate: the tensor is %s, not f32", wtl_dtype_name(t->dtype));
+  if (t->dtype != WTL_F32)
+    return wtl_fail(t->ctx, WTL_ERR_DTYPE, "truncate: the tensor is %s, not f32", wtl_dtype_name(t->dtype));
   if (bits < 0 || bits > 23) return wtl_fail(t->ctx, WTL_ERR_ARG, "truncate: bits is %d, not 0 to 23", bits);
   wtl_walk w;
   wtl_walk_init(&w, 1, (const wtl_tensor *const[]){ t });

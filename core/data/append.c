@@ -33,7 +33,8 @@ static wtl_status put(wtl_appender *a, const char *data, size_t n) {
     return WTL_OK;
   }
   a->broken = ftruncate(a->fd, a->end) != 0;
-  return wtl_fail_io(a->ctx, a->path, a->broken ? "cannot be written, nor cut back to whole rows" : "cannot be written", err);
+  return wtl_fail_io(a->ctx, a->path,
+                     a->broken ? "cannot be written, nor cut back to whole rows" : "cannot be written", err);
 }
 
 static wtl_status start(wtl_appender *a, const char *header) {
@@ -99,7 +100,8 @@ static wtl_status resume(wtl_appender *a, const char *header) {
     return wtl_fail(a->ctx, WTL_ERR_FORMAT, "%s: ends inside a quoted field: repair or remove its last row", a->path);
   }
   a->end = (off_t)r.whole;
-  if (r.size > r.whole && ftruncate(a->fd, a->end) != 0) return wtl_fail_io(a->ctx, a->path, "its torn last row cannot be cut", errno);
+  if (r.size > r.whole && ftruncate(a->fd, a->end) != 0)
+    return wtl_fail_io(a->ctx, a->path, "its torn last row cannot be cut", errno);
   return same ? WTL_OK : start(a, header);
 }
 
@@ -107,14 +109,16 @@ static wtl_status open_locked(wtl_appender *a) {
   struct stat st;
   a->fd = open(a->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
   if (a->fd < 0) return wtl_fail_io(a->ctx, a->path, "cannot be opened for appending", errno);
-  if (fstat(a->fd, &st) != 0 || !S_ISREG(st.st_mode)) return wtl_fail(a->ctx, WTL_ERR_IO, "%s: not a regular file", a->path);
+  if (fstat(a->fd, &st) != 0 || !S_ISREG(st.st_mode))
+    return wtl_fail(a->ctx, WTL_ERR_IO, "%s: not a regular file", a->path);
   if (flock(a->fd, LOCK_EX | LOCK_NB) == 0) return WTL_OK;
   if (errno == EWOULDBLOCK) return wtl_fail(a->ctx, WTL_ERR_IO, "%s: another run is writing it", a->path);
   return wtl_fail_io(a->ctx, a->path, "cannot be locked", errno);
 }
 
 wtl_status wtl_appender_open(wtl_ctx *ctx, const char *path, const char *header, wtl_appender **out) {
-  if (!*header || strpbrk(header, "\r\n")) return wtl_fail(ctx, WTL_ERR_ARG, "%s: the header must be one line, without its line break", path);
+  if (!*header || strpbrk(header, "\r\n"))
+    return wtl_fail(ctx, WTL_ERR_ARG, "%s: the header must be one line, without its line break", path);
   wtl_appender *a = wtl_alloc(ctx, sizeof *a);
   if (!a) return WTL_ERR_MEMORY;
   *a = (wtl_appender){ .ctx = ctx, .fd = -1 };

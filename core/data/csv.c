@@ -49,7 +49,8 @@ static wtl_status reserve(reader *r, size_t bytes) {
   }
   if (r->n == r->cap) {
     int cap = r->cap ? 2 * r->cap : 32;
-    if (!grow(r, (void **)&r->start, sizeof *r->start, r->cap, cap) || !grow(r, (void **)&r->len, sizeof *r->len, r->cap, cap) ||
+    if (!grow(r, (void **)&r->start, sizeof *r->start, r->cap, cap) ||
+        !grow(r, (void **)&r->len, sizeof *r->len, r->cap, cap) ||
         !grow(r, (void **)&r->field, sizeof *r->field, r->cap, cap)) {
       return WTL_ERR_MEMORY;
     }
@@ -100,7 +101,8 @@ static wtl_status check_bytes(reader *r, const char *p, size_t n) {
 
 static wtl_status parser_failed(reader *r, struct csv_parser *p) {
   if (r->status != WTL_OK) return r->status;
-  if (csv_error(p) == CSV_EPARSE) return bad(r, r->line, "a quote inside a field that is not quoted, or text behind a closing quote");
+  if (csv_error(p) == CSV_EPARSE)
+    return bad(r, r->line, "a quote inside a field that is not quoted, or text behind a closing quote");
   return wtl_fail(r->ctx, WTL_ERR_MEMORY, "%s:%lld: csv: out of memory", r->path, (long long)r->line);
 }
 

@@ -61,13 +61,14 @@ static wtl_status read_header(wtl_stream *f, size_t max_bytes, wtl_shape *s) {
   }
   sizes_text(s, text, sizeof text);
   if (!fits || bytes > max_bytes) {
-    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s, more than the limit of %zu bytes", f->path, text, max_bytes);
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s, more than the limit of %zu bytes", f->path,
+                    text, max_bytes);
   }
   /* Before any memory is asked for: a short file must not claim much. */
   uint64_t most = wtl_stream_most(f), head = 4 + 4 * (uint64_t)s->ndim;
   if (bytes + head > most) {
-    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has %s%llu", f->path, text, bytes,
-                    f->gzip ? "at most " : "", (unsigned long long)(most > head ? most - head : 0));
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has %s%llu", f->path, text,
+                    bytes, f->gzip ? "at most " : "", (unsigned long long)(most > head ? most - head : 0));
   }
   return WTL_OK;
 }
@@ -78,10 +79,13 @@ static wtl_status read_elements(wtl_stream *f, wtl_tensor *t) {
   WTL_TRY(wtl_stream_read(f, wtl_tensor_data(t), want, &got));
   sizes_text(wtl_tensor_shape(t), text, sizeof text);
   if (got < want) {
-    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has %zu", f->path, text, want, got);
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has %zu", f->path, text, want,
+                    got);
   }
   WTL_TRY(wtl_stream_read(f, &extra, 1, &more));
-  if (more) return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has more", f->path, text, want);
+  if (more)
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: idx: header says %s = %zu bytes, file has more", f->path, text,
+                    want);
   return WTL_OK;
 }
 
@@ -92,7 +96,8 @@ wtl_status wtl_idx_load(wtl_ctx *ctx, const char *path, size_t max_bytes, wtl_te
   WTL_TRY(wtl_stream_open(ctx, path, &f));
   wtl_status s = read_header(&f, max_bytes ? max_bytes : MAX_BYTES_DEFAULT, &shape);
   if (s == WTL_OK) s = wtl_tensor_create(ctx, WTL_U8, &shape, &t);
-  if (s == WTL_ERR_SHAPE) s = wtl_prefix(ctx, WTL_ERR_FORMAT, "%s: idx", path); /* sizes beside a 0 that no tensor may have */
+  if (s == WTL_ERR_SHAPE)
+    s = wtl_prefix(ctx, WTL_ERR_FORMAT, "%s: idx", path); /* sizes beside a 0 that no tensor may have */
   if (s == WTL_OK) s = read_elements(&f, t);
   wtl_stream_close(&f);
   if (s == WTL_OK) *out = t;

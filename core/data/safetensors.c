@@ -60,8 +60,8 @@ static wtl_status read_header(file *f, int64_t size) {
   WTL_TRY(wtl_read_up_to(f->ctx, f->path, f->fd, &n, 8, &got));
   if (got < 8) return bad(f, NULL, "shorter than its 8 bytes of header length");
   if (n > MAX_HEADER) {
-    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: a header of %llu bytes, more than the limit of %u", f->path,
-                    (unsigned long long)n, MAX_HEADER);
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: a header of %llu bytes, more than the limit of %u",
+                    f->path, (unsigned long long)n, MAX_HEADER);
   }
   if ((int64_t)n > size - 8) {
     return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: a header of %llu bytes, file has %lld", f->path,
@@ -84,20 +84,25 @@ static wtl_status read_dtype(file *f, const char *name, const json_t *v, wtl_dty
       return WTL_OK;
     }
   }
-  return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: dtype %.40s is not supported", f->path, name, json_string_value(v));
+  return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: dtype %.40s is not supported", f->path, name,
+                  json_string_value(v));
 }
 
 /* A list of up to `most` integers that are not negative. */
-static wtl_status read_list(file *f, const char *name, const json_t *v, const char *what, size_t most, int64_t *out, int *n) {
-  if (!json_is_array(v)) return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s is no list", f->path, name, what);
+static wtl_status read_list(file *f, const char *name, const json_t *v, const char *what, size_t most, int64_t *out,
+                            int *n) {
+  if (!json_is_array(v))
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s is no list", f->path, name, what);
   if (json_array_size(v) > most) {
-    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: %s has more than %zu numbers", f->path, name, what, most);
+    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: %s has more than %zu numbers", f->path, name,
+                    what, most);
   }
   *n = (int)json_array_size(v);
   for (int i = 0; i < *n; i++) {
     const json_t *e = json_array_get(v, (size_t)i);
     if (!json_is_integer(e) || json_integer_value(e) < 0) {
-      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s holds something that is no size", f->path, name, what);
+      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s holds something that is no size", f->path,
+                      name, what);
     }
     out[i] = json_integer_value(e);
   }
@@ -109,7 +114,8 @@ static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *
   int64_t offset[2], bytes;
   int n;
   char text[WTL_SHAPE_TEXT];
-  if (!json_is_object(v) || json_object_size(v) != 3) return bad(f, name, "not dtype, shape and data_offsets, and nothing else");
+  if (!json_is_object(v) || json_object_size(v) != 3)
+    return bad(f, name, "not dtype, shape and data_offsets, and nothing else");
   WTL_TRY(read_dtype(f, name, json_object_get(v, "dtype"), &e->dtype));
   WTL_TRY(read_list(f, name, json_object_get(v, "shape"), "shape", WTL_MAX_DIMS, e->shape.size, &e->shape.ndim));
   if (json_array_size(offsets) != 2) return bad(f, name, "data_offsets is no list of two numbers");
@@ -118,7 +124,8 @@ static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *
   if (s != WTL_OK) return wtl_prefix(f->ctx, WTL_ERR_FORMAT, "%s: safetensors", f->path);
   bytes = wtl_shape_numel(&e->shape) * (int64_t)wtl_dtype_size(e->dtype);
   if (offset[1] < offset[0] || offset[1] > f->data_bytes || offset[1] - offset[0] != bytes) {
-    return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s: %s %s needs %lld bytes, data_offsets are [%lld,%lld] of %lld", f->path,
+    return wtl_fail(f->ctx, WTL_ERR_FORMAT,
+                    "%s: safetensors: %s: %s %s needs %lld bytes, data_offsets are [%lld,%lld] of %lld", f->path,
                     name, wtl_dtype_name(e->dtype), wtl_shape_text(&e->shape, text, sizeof text), (long long)bytes,
                     (long long)offset[0], (long long)offset[1], (long long)f->data_bytes);
   }
@@ -150,7 +157,9 @@ static wtl_status read_entries(file *f) {
   qsort(f->entry, (size_t)f->n, sizeof *f->entry, by_bytes);
   int64_t at = 0;
   for (int64_t i = 0; i < f->n; i++) {
-    if (f->entry[i].begin != at) return bad(f, f->entry[i].name, f->entry[i].begin < at ? "overlaps another tensor" : "bytes before it belong to nothing");
+    if (f->entry[i].begin != at)
+      return bad(f, f->entry[i].name,
+                 f->entry[i].begin < at ? "overlaps another tensor" : "bytes before it belong to nothing");
     at = f->entry[i].end;
   }
   return at == f->data_bytes ? WTL_OK : bad(f, NULL, "bytes behind the last tensor");
@@ -240,7 +249,9 @@ static bool is_utf8(const char *text) {
   while (*p) {
     int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
     if (more < 0) return false;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return false;
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
+        (*p == 0xf4 && p[1] > 0x8f))
+      return false;
     for (p++; more > 0; more--, p++) {
       if ((*p & 0xc0) != 0x80) return false;
     }
@@ -262,9 +273,11 @@ static wtl_status add_string(wtl_text *out, const char *path, const char *text) 
 static wtl_status add_meta(wtl_text *out, const char *path, const char *const *meta) {
   WTL_TRY(wtl_text_add(out, "\"" META "\":{"));
   for (int i = 0; meta[i]; i += 2) {
-    if (!meta[i + 1]) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" has no value", path, meta[i]);
+    if (!meta[i + 1])
+      return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" has no value", path, meta[i]);
     for (int k = 0; k < i; k += 2) {
-      if (strcmp(meta[k], meta[i]) == 0) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" is there twice", path, meta[i]);
+      if (strcmp(meta[k], meta[i]) == 0)
+        return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: metadata \"%.200s\" is there twice", path, meta[i]);
     }
     if (i) WTL_TRY(wtl_text_add(out, ","));
     WTL_TRY(add_string(out, path, meta[i]));
@@ -277,11 +290,13 @@ static wtl_status add_meta(wtl_text *out, const char *path, const char *const *m
 /* "w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]} */
 static wtl_status add_entry(wtl_text *out, const char *path, const wtl_named *item, int64_t begin) {
   const wtl_shape *s = wtl_tensor_shape(item->tensor);
-  if (strcmp(item->name, META) == 0) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: no tensor may be called " META, path);
+  if (strcmp(item->name, META) == 0)
+    return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: no tensor may be called " META, path);
   WTL_TRY(add_string(out, path, item->name));
   WTL_TRY(wtl_text_add(out, ":{\"dtype\":\"%s\",\"shape\":[", dtype_name(wtl_tensor_dtype(item->tensor))));
   for (int i = 0; i < s->ndim; i++) WTL_TRY(wtl_text_add(out, "%s%lld", i ? "," : "", (long long)s->size[i]));
-  return wtl_text_add(out, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)(begin + (int64_t)wtl_tensor_bytes(item->tensor)));
+  return wtl_text_add(out, "],\"data_offsets\":[%lld,%lld]}", (long long)begin,
+                      (long long)(begin + (int64_t)wtl_tensor_bytes(item->tensor)));
 }
 
 /* The JSON, and spaces that make its length a multiple of 8. */
@@ -297,7 +312,8 @@ static wtl_status build_header(wtl_text *out, const char *path, const wtl_dict *
   }
   WTL_TRY(wtl_text_add(out, "}"));
   WTL_TRY(wtl_text_add(out, "%*s", (int)((8 - out->n % 8) % 8), ""));
-  if (out->n > MAX_HEADER) return wtl_fail(out->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: a header of %zu bytes", path, out->n);
+  if (out->n > MAX_HEADER)
+    return wtl_fail(out->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: a header of %zu bytes", path, out->n);
   return WTL_OK;
 }
 

@@ -36,7 +36,8 @@ static wtl_status estimate_open(wtl_ctx *ctx, const wtl_meter_options *o, wtl_so
   if (tdp_assumed) tdp_w = FULL_W_PER_PROCESSOR * (double)processors;
   if (idle_assumed) idle_w = tdp_w * (IDLE_W_PER_PROCESSOR / FULL_W_PER_PROCESSOR);
   if (idle_w > tdp_w) {
-    return wtl_fail(ctx, WTL_ERR_ARG, "meter: idle_w is %g, more than tdp_w, %g%s", idle_w, tdp_w, tdp_assumed ? " (assumed)" : "");
+    return wtl_fail(ctx, WTL_ERR_ARG, "meter: idle_w is %g, more than tdp_w, %g%s", idle_w, tdp_w,
+                    tdp_assumed ? " (assumed)" : "");
   }
   estimate *e = wtl_alloc(ctx, sizeof *e);
   if (!e) return WTL_ERR_MEMORY;
@@ -54,9 +55,11 @@ static wtl_status estimate_describe(const wtl_source *s, wtl_text *out) {
   const estimate *e = (const estimate *)s;
   WTL_TRY(wtl_text_add(out, "model: power = idle_w + (tdp_w - idle_w) * process_cpu_s / (wall_s * processors)\n"));
   WTL_TRY(wtl_text_add(out, "processors: %ld\n", e->processors));
-  WTL_TRY(wtl_text_add(out, "tdp_w: %g (%s)\n", e->tdp_w, e->tdp_assumed ? "assumed: 3.5 W a logical processor, Cloud Carbon Footprint's mean"
-                                                                         : "given"));
-  return wtl_text_add(out, "idle_w: %g (%s)\n", e->idle_w, e->idle_assumed ? "assumed: 0.74/3.5 of tdp_w, Cloud Carbon Footprint's means" : "given");
+  WTL_TRY(
+      wtl_text_add(out, "tdp_w: %g (%s)\n", e->tdp_w,
+                   e->tdp_assumed ? "assumed: 3.5 W a logical processor, Cloud Carbon Footprint's mean" : "given"));
+  return wtl_text_add(out, "idle_w: %g (%s)\n", e->idle_w,
+                      e->idle_assumed ? "assumed: 0.74/3.5 of tdp_w, Cloud Carbon Footprint's means" : "given");
 }
 
 static void estimate_read(wtl_source *s, int64_t now_us, wtl_reading *reading) {
@@ -66,4 +69,5 @@ static void estimate_read(wtl_source *s, int64_t now_us, wtl_reading *reading) {
   *reading = (wtl_reading){ .ok = true, .energy_uj = (int64_t)energy_uj };
 }
 
-const wtl_source_kind wtl_source_estimate = { "estimate", WTL_ESTIMATED, estimate_open, estimate_close, estimate_describe, estimate_read };
+const wtl_source_kind wtl_source_estimate = { "estimate",     WTL_ESTIMATED,     estimate_open,
+                                              estimate_close, estimate_describe, estimate_read };

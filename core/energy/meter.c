@@ -171,7 +171,8 @@ wtl_status wtl_meter_describe(wtl_meter *m, wtl_text *out) {
   const wtl_source *s = m->source;
   WTL_TRY(wtl_text_add(out, "source: %s\nmethod: %s\ndomains: ", s->kind->name, wtl_method_name(s->kind->method)));
   for (int i = 0; i < s->n_domains; i++) WTL_TRY(wtl_text_add(out, "%s%s", i ? " " : "", s->domain[i].name));
-  WTL_TRY(wtl_text_add(out, "\nperiod_s: %g\nresolution_s: %g\n", (double)m->period_us / 1e6, (double)s->resolution_us / 1e6));
+  WTL_TRY(wtl_text_add(out, "\nperiod_s: %g\nresolution_s: %g\n", (double)m->period_us / 1e6,
+                       (double)s->resolution_us / 1e6));
   return s->kind->describe(s, out);
 }
 

@@ -72,7 +72,8 @@ static void test_truncate_all(void **state) {
 }
 
 static void test_truncate_misuse(void **state) {
-  wtl_tensor *t = normals(WTL_F32, SHAPE(4), "w"), *d = normals(WTL_F64, SHAPE(4), "w"), *row = NULL, *wide = NULL, *none = NULL;
+  wtl_tensor *t = normals(WTL_F32, SHAPE(4), "w"), *d = normals(WTL_F64, SHAPE(4), "w"), *row = NULL, *wide = NULL,
+             *none = NULL;
   (void)state;
   FAILS(wtl_truncate(t, -1), WTL_ERR_ARG, "bits is -1, not 0 to 23");
   FAILS(wtl_truncate(t, 24), WTL_ERR_ARG, "bits is 24, not 0 to 23");
@@ -222,8 +223,10 @@ static double lost(const wtl_tensor *w, const wtl_tensor *a, const wtl_tensor *b
 
 /* diag(4, 2, 1, 0..) in 6 x 9: energies 16, 4, 1 of 21. */
 static void test_lowrank_by_hand(void **state) {
-  const struct { double energy; int64_t rank; double kept; } want[] = {
-    { 0.1, 1, 16 / 21.0 },  { 0.76, 1, 16 / 21.0 }, { 0.77, 2, 20 / 21.0 }, { 0.95, 2, 20 / 21.0 }, { 0.96, 3, 1 }, { 1, 3, 1 },
+  const struct { double energy; int64_t rank; double kept;
+  } want[] = {
+    { 0.1, 1, 16 / 21.0 },  { 0.76, 1, 16 / 21.0 }, { 0.77, 2, 20 / 21.0 },
+    { 0.95, 2, 20 / 21.0 }, { 0.96, 3, 1 },         { 1, 3, 1 },
   };
   wtl_tensor *w = NULL;
   (void)state;
@@ -292,7 +295,8 @@ static void test_lowrank_holds(void **state) {
 
 /* Two factors of rank 3 multiplied: energy 1 finds them again, in f32 up to its rounding. */
 static void test_lowrank_exact(void **state) {
-  wtl_tensor *p = normals(WTL_F64, SHAPE(30, 3), "p"), *q = normals(WTL_F64, SHAPE(3, 20), "q"), *w = NULL, *a = NULL, *b = NULL;
+  wtl_tensor *p = normals(WTL_F64, SHAPE(30, 3), "p"), *q = normals(WTL_F64, SHAPE(3, 20), "q"), *w = NULL, *a = NULL,
+             *b = NULL;
   int64_t rank;
   double kept;
   (void)state;
@@ -379,9 +383,9 @@ static void test_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    CASE(test_truncate), CASE(test_truncate_all), CASE(test_truncate_misuse), CASE(test_prune), CASE(test_prune_strided),
-    CASE(test_prune_sorted), CASE(test_prune_misuse), CASE(test_lowrank_by_hand), CASE(test_lowrank_holds), CASE(test_lowrank_exact),
-    CASE(test_lowrank_edges), CASE(test_memory),
+    CASE(test_truncate),      CASE(test_truncate_all),  CASE(test_truncate_misuse), CASE(test_prune),
+    CASE(test_prune_strided), CASE(test_prune_sorted),  CASE(test_prune_misuse),    CASE(test_lowrank_by_hand),
+    CASE(test_lowrank_holds), CASE(test_lowrank_exact), CASE(test_lowrank_edges),   CASE(test_memory),
   };
   return cmocka_run_group_tests_name("compress", tests, NULL, NULL);
 }

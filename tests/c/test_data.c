@@ -167,7 +167,8 @@ static wtl_tensor *bytes_of(const wtl_shape *s, const unsigned char *v) {
 
 static void test_gather(void **state) {
   const unsigned char pixels[12] = { 0, 255, 51, 102, 1, 2, 3, 4, 5, 6, 7, 8 }, classes[3] = { 7, 0, 9 };
-  wtl_tensor *images = bytes_of(SHAPE(3, 2, 2), pixels), *labels = bytes_of(SHAPE(3), classes), *x = NULL, *y = NULL, *wide = NULL;
+  wtl_tensor *images = bytes_of(SHAPE(3, 2, 2), pixels), *labels = bytes_of(SHAPE(3), classes), *x = NULL, *y = NULL,
+             *wide = NULL;
   (void)state;
   OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(4, 1, 2, 2), &x));
   OK(wtl_tensor_create(ctx, WTL_I64, SHAPE(4), &y));
@@ -227,7 +228,8 @@ static wtl_status note_row(void *arg, int64_t row, const char *const *field, con
   s->rows++;
   for (int i = 0; i < n; i++) {
     assert_int_equal(strlen(field[i]), len[i]);
-    if (s->n + len[i] + 2 < sizeof s->text) s->n += (size_t)sprintf(s->text + s->n, "%s%s", field[i], i + 1 < n ? "|" : ";");
+    if (s->n + len[i] + 2 < sizeof s->text)
+      s->n += (size_t)sprintf(s->text + s->n, "%s%s", field[i], i + 1 < n ? "|" : ";");
   }
   return WTL_OK;
 }
@@ -297,9 +299,11 @@ static void test_csv_bounds(void **state) {
   text[200001] = '\n';
   OK(wtl_csv_load(ctx, put("long.csv", text, 200002), note_row, &s));
   assert_int_equal(s.rows, 1);
-  FAILS(wtl_csv_load(ctx, put("huge.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT, "longer than 16 MiB");
+  FAILS(wtl_csv_load(ctx, put("huge.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT,
+        "longer than 16 MiB");
   text[200002] = '"'; /* never closed, and refused before all of it is kept */
-  FAILS(wtl_csv_load(ctx, put("open.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT, "open.csv:1: csv: the row is longer than 16 MiB");
+  FAILS(wtl_csv_load(ctx, put("open.csv", text + 200002, n - 200002), note_row, &s), WTL_ERR_FORMAT,
+        "open.csv:1: csv: the row is longer than 16 MiB");
   memset(text, ',', 65535);
   s = (seen){ .n = 0 };
   OK(wtl_csv_load(ctx, put("wide.csv", text, 65535), note_row, &s));
@@ -309,9 +313,18 @@ static void test_csv_bounds(void **state) {
 }
 
 static void test_csv_field(void **state) {
-  const struct { const char *in, *out; } want[] = {
-    { "plain", "plain" }, { "", "" }, { " spaces ", " spaces " }, { "a,b", "\"a,b\"" }, { "\"", "\"\"\"\"" },
-    { "a\"b\"", "\"a\"\"b\"\"\"" }, { "a\nb", "\"a\nb\"" }, { "a\rb", "\"a\rb\"" }, { "NA", "NA" }, { "\xc3\xa4", "\xc3\xa4" },
+  const struct { const char *in, *out;
+  } want[] = {
+    { "plain", "plain" },
+    { "", "" },
+    { " spaces ", " spaces " },
+    { "a,b", "\"a,b\"" },
+    { "\"", "\"\"\"\"" },
+    { "a\"b\"", "\"a\"\"b\"\"\"" },
+    { "a\nb", "\"a\nb\"" },
+    { "a\rb", "\"a\rb\"" },
+    { "NA", "NA" },
+    { "\xc3\xa4", "\xc3\xa4" },
   };
   wtl_text t;
   (void)state;
@@ -377,9 +390,20 @@ static void test_csv_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    CASE(test_idx), CASE(test_idx_refuses), CASE(test_idx_message), CASE(test_idx_cut_anywhere), CASE(test_idx_gzip_bounds),
-    CASE(test_idx_memory), CASE(test_fashion_mnist), CASE(test_gather), CASE(test_gather_colour), CASE(test_csv),
-    CASE(test_csv_bounds), CASE(test_csv_field), CASE(test_csv_round_trip), CASE(test_csv_memory),
+    CASE(test_idx),
+    CASE(test_idx_refuses),
+    CASE(test_idx_message),
+    CASE(test_idx_cut_anywhere),
+    CASE(test_idx_gzip_bounds),
+    CASE(test_idx_memory),
+    CASE(test_fashion_mnist),
+    CASE(test_gather),
+    CASE(test_gather_colour),
+    CASE(test_csv),
+    CASE(test_csv_bounds),
+    CASE(test_csv_field),
+    CASE(test_csv_round_trip),
+    CASE(test_csv_memory),
   };
   return cmocka_run_group_tests_name("data", tests, NULL, NULL);
 }

@@ -22,7 +22,9 @@ static void fake_close(wtl_source *s) {
   atomic_fetch_add(&closed, 1);
   wtl_free(s->ctx, s);
 }
-static wtl_status fake_describe(const wtl_source *s, wtl_text *out) { return wtl_text_add(out, "turned_by: hand (%d)\n", s->n_domains); }
+static wtl_status fake_describe(const wtl_source *s, wtl_text *out) {
+  return wtl_text_add(out, "turned_by: hand (%d)\n", s->n_domains);
+}
 static void fake_read(wtl_source *s, int64_t now_us, wtl_reading *r) {
   (void)s, (void)now_us;
   atomic_fetch_add(&reads, 1);
@@ -213,12 +215,14 @@ static void test_misuse(void **state) {
   wtl_region *r = NULL;
   char long_name[WTL_NAME_MAX + 1];
   (void)state;
-  FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "rapl" }, &m), WTL_ERR_ARG, "no source \"rapl\"; there are estimate, off");
+  FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "rapl" }, &m), WTL_ERR_ARG,
+        "no source \"rapl\"; there are estimate, off");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = -1 }, &m), WTL_ERR_ARG, "period_s is -1");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = NAN }, &m), WTL_ERR_ARG, "period_s is nan");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = -5 }, &m), WTL_ERR_ARG, "tdp_w is -5");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .idle_w = INFINITY }, &m), WTL_ERR_ARG, "idle_w inf");
-  FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = 10, .idle_w = 11 }, &m), WTL_ERR_ARG, "idle_w is 11, more than tdp_w, 10");
+  FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = 10, .idle_w = 11 }, &m), WTL_ERR_ARG,
+        "idle_w is 11, more than tdp_w, 10");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .idle_w = 1e6 }, &m), WTL_ERR_ARG, "(assumed)");
   assert_null(m);
   OK(wtl_meter_create(ctx, NULL, &m));
@@ -340,8 +344,8 @@ static void test_describe(void **state) {
   wtl_text_init(&t, ctx);
   OK(wtl_meter_create(ctx, NULL, &m));
   OK(wtl_meter_describe(m, &t));
-  const char *lines[] = { "source: estimate\nmethod: estimated\ndomains: processor\nperiod_s: 0.1\n", "model: power = idle_w", "(assumed: 3.5 W a logical",
-                          "(assumed: 0.74/3.5 of tdp_w" };
+  const char *lines[] = { "source: estimate\nmethod: estimated\ndomains: processor\nperiod_s: 0.1\n",
+                          "model: power = idle_w", "(assumed: 3.5 W a logical", "(assumed: 0.74/3.5 of tdp_w" };
   for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) assert_non_null(strstr(t.s, lines[i]));
   snprintf(want, sizeof want, "\ntdp_w: %g ", 3.5 * (double)sysconf(_SC_NPROCESSORS_ONLN));
   assert_non_null(strstr(t.s, want));
@@ -355,7 +359,9 @@ static void test_describe(void **state) {
   wtl_text_free(&t);
   m = fake_meter(BY_HAND);
   OK(wtl_meter_describe(m, &t));
-  assert_string_equal(t.s, "source: fake\nmethod: measured\ndomains: package core\nperiod_s: 3600\nresolution_s: 0.001\nturned_by: hand (2)\n");
+  assert_string_equal(
+      t.s,
+      "source: fake\nmethod: measured\ndomains: package core\nperiod_s: 3600\nresolution_s: 0.001\nturned_by: hand (2)\n");
   wtl_meter_destroy(m);
   wtl_text_free(&t);
 }
@@ -369,10 +375,13 @@ static void test_proc_stat(void **state) {
   assert_true(c.ok);
   assert_int_equal(c.busy_us, 190 * tick); /* user nice system irq softirq */
   assert_int_equal(c.steal_us, 5 * tick);
-  const char *bad[] = { "", "cpu", "cpu  1 2 3 4 5 6 7\n", "cpu0 1 2 3 4 5 6 7 8\n", "cpu  1 2 3 x 5 6 7 8\n", "cpu  1 2 3 -4 5 6 7 8\n" };
+  const char *bad[] = {
+    "", "cpu", "cpu  1 2 3 4 5 6 7\n", "cpu0 1 2 3 4 5 6 7 8\n", "cpu  1 2 3 x 5 6 7 8\n", "cpu  1 2 3 -4 5 6 7 8\n"
+  };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(wtl_machine_cpu_read(put_text("stat", bad[i])).ok);
   assert_false(wtl_machine_cpu_read(path_of("absent")).ok);
-  assert_int_equal(wtl_peak_rss_read(put_text("status", "Name:\tx\nVmPeak:\t  200 kB\nVmHWM:\t   1234 kB\n")), 1234 * 1024);
+  assert_int_equal(wtl_peak_rss_read(put_text("status", "Name:\tx\nVmPeak:\t  200 kB\nVmHWM:\t   1234 kB\n")),
+                   1234 * 1024);
   assert_int_equal(wtl_peak_rss_read(put_text("status", "Name:\tx\nVmPeak:\t  200 kB\n")), -1);
   assert_int_equal(wtl_peak_rss_read(path_of("absent")), -1);
 }
@@ -450,8 +459,9 @@ static void test_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    CASE(test_nested), CASE(test_any_order), CASE(test_missing), CASE(test_closed_inside), CASE(test_off), CASE(test_misuse),
-    CASE(test_sampler), CASE(test_stops_at_once), CASE(test_stress), CASE(test_signals), CASE(test_estimate), CASE(test_describe),
+    CASE(test_nested),    CASE(test_any_order), CASE(test_missing),  CASE(test_closed_inside),
+    CASE(test_off),       CASE(test_misuse),    CASE(test_sampler),  CASE(test_stops_at_once),
+    CASE(test_stress),    CASE(test_signals),   CASE(test_estimate), CASE(test_describe),
     CASE(test_proc_stat), CASE(test_other_cpu), CASE(test_peak_rss), CASE(test_memory),
   };
   return cmocka_run_group_tests_name("energy", tests, NULL, NULL);

@@ -51,7 +51,8 @@ static void test_file_write_fails(void **state) {
   assert_non_null(strstr(wtl_message(ctx), "kept: cannot be written: File too large"));
   assert_file(path, "old");
   assert_int_equal(count_files(0), 1); /* no temporary file */
-  FAILS(wtl_file_write(ctx, path_of("no/such"), "x", 1), WTL_ERR_IO, "no/such: cannot be written: no temporary file beside it: No such file");
+  FAILS(wtl_file_write(ctx, path_of("no/such"), "x", 1), WTL_ERR_IO,
+        "no/such: cannot be written: no temporary file beside it: No such file");
   FAILS(wtl_file_write(ctx, folder, "x", 1), WTL_ERR_IO, "not a regular file");
   FAILS(wtl_file_write(ctx, "/dev/null", "x", 1), WTL_ERR_IO, "/dev/null: not a regular file");
   /* a file left by a killed process of the same number is stepped over */
@@ -292,9 +293,9 @@ static void test_sha256_dict(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    CASE(test_file_write), CASE(test_file_write_fails), CASE(test_file_write_memory), CASE(test_append), CASE(test_append_refuses),
-    CASE(test_append_torn), CASE(test_append_disk_full), CASE(test_append_meddled), CASE(test_append_killed), CASE(test_append_memory),
-    CASE(test_sha256_file), CASE(test_sha256_dict),
+    CASE(test_file_write),     CASE(test_file_write_fails), CASE(test_file_write_memory), CASE(test_append),
+    CASE(test_append_refuses), CASE(test_append_torn),      CASE(test_append_disk_full),  CASE(test_append_meddled),
+    CASE(test_append_killed),  CASE(test_append_memory),    CASE(test_sha256_file),       CASE(test_sha256_dict),
   };
   return cmocka_run_group_tests_name("files", tests, NULL, NULL);
 }

@@ -62,8 +62,9 @@ static void test_dict(void **state) {
 static void test_bytes(void **state) {
   const float w[6] = { 1, 2, 3, 4, 5, 6 };
   const char *const meta[] = { "format", "pt", "quote", "\"\xc3\xa4\\\n", NULL };
-  const char *want = "{\"__metadata__\":{\"format\":\"pt\",\"quote\":\"\\\"\xc3\xa4\\\\\\u000a\"},\"b.w\":{\"dtype\":\"F32\",\"shape\":[3,2],\"data_offsets\":[0,24]},"
-                     "\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[24,25]}}";
+  const char *want =
+      "{\"__metadata__\":{\"format\":\"pt\",\"quote\":\"\\\"\xc3\xa4\\\\\\u000a\"},\"b.w\":{\"dtype\":\"F32\",\"shape\":[3,2],\"data_offsets\":[0,24]},"
+      "\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[24,25]}}";
   wtl_dict d;
   wtl_tensor *turned = NULL;
   size_t n, head;
@@ -109,7 +110,8 @@ static void test_round_trip(void **state) {
   for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(37 * i + 11); /* NaNs among them */
   wtl_dict_init(&d, ctx);
   wtl_dict_init(&e, ctx);
-  for (int i = 0; i < WTL_NDTYPES; i++) add(&d, wtl_dtype_name((wtl_dtype)i), make((wtl_dtype)i, SHAPE(2, 3, 4), bytes));
+  for (int i = 0; i < WTL_NDTYPES; i++)
+    add(&d, wtl_dtype_name((wtl_dtype)i), make((wtl_dtype)i, SHAPE(2, 3, 4), bytes));
   add(&d, "none", make(WTL_F32, SHAPE(0, 5), bytes));
   add(&d, "deep", make(WTL_U8, SHAPE(1, 2, 1, 2, 1, 2, 1, 3), bytes));
   add(&d, "", make(WTL_F64, &(wtl_shape){ 0, { 0 } }, bytes));
@@ -141,14 +143,16 @@ static void test_round_trip(void **state) {
 #define W(dtype, shape, offsets) "{\"w\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
 static void test_accepts(void **state) {
-  const struct { const char *header; size_t n; } good[] = {
+  const struct { const char *header; size_t n;
+  } good[] = {
     { "{}", 0 },
     { "{}      ", 0 },
     { "{\"__metadata__\":{}}", 0 },
     { W("F32", "[2]", "[0,8]"), 8 },
     { W("F32", "[]", "[0,4]"), 4 },
     { W("F32", "[0]", "[0,0]"), 0 },
-    { "{ \"b\" : {\"shape\":[2], \"data_offsets\":[1,3], \"dtype\":\"U8\"},\n\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3 },
+    { "{ \"b\" : {\"shape\":[2], \"data_offsets\":[1,3], \"dtype\":\"U8\"},\n\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+      3 },
   };
   wtl_dict d;
   (void)state;
@@ -162,7 +166,8 @@ static void test_accepts(void **state) {
 }
 
 static void test_refuses(void **state) {
-  const struct { const char *header; size_t n; wtl_status status; const char *message; } bad[] = {
+  const struct { const char *header; size_t n; wtl_status status; const char *message;
+  } bad[] = {
     { "", 0, WTL_ERR_FORMAT, "the header is no JSON object" },
     { "[]", 0, WTL_ERR_FORMAT, "the header is no JSON object" },
     { " {}", 0, WTL_ERR_FORMAT, "the header is no JSON object" },
@@ -171,7 +176,8 @@ static void test_refuses(void **state) {
     { "{}{}", 0, WTL_ERR_FORMAT, "header: end of file expected" },
     { "{\"w\":1}", 0, WTL_ERR_FORMAT, "w: not dtype, shape and data_offsets" },
     { "{\"w\":{\"dtype\":\"F32\",\"shape\":[]}}", 0, WTL_ERR_FORMAT, "w: not dtype, shape and data_offsets" },
-    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1],\"x\":1}}", 1, WTL_ERR_FORMAT, "and nothing else" },
+    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1],\"x\":1}}", 1, WTL_ERR_FORMAT,
+      "and nothing else" },
     { "{\"w\":{\"dtype\":\"U8\",\"shape\":[],\"x\":[0,1]}}", 1, WTL_ERR_FORMAT, "data_offsets is no list of two" },
     { "{\"w\":{\"dtype\":\"U8\",\"x\":[],\"data_offsets\":[0,1]}}", 1, WTL_ERR_FORMAT, "shape is no list" },
     { "{\"w\":{\"dtype\":8,\"shape\":[],\"data_offsets\":[0,1]}}", 1, WTL_ERR_FORMAT, "dtype is no string" },
@@ -194,13 +200,14 @@ static void test_refuses(void **state) {
     { W("U8", "[1]", "[1,2]"), 2, WTL_ERR_FORMAT, "w: bytes before it belong to nothing" },
     { W("U8", "[1]", "[0,1]"), 2, WTL_ERR_FORMAT, "bytes behind the last tensor" },
     { "{}", 1, WTL_ERR_FORMAT, "bytes behind the last tensor" },
-    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"v\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3,
-      WTL_ERR_FORMAT, "v: overlaps another tensor" },
-    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"v\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}", 3,
-      WTL_ERR_FORMAT, "v: bytes before it belong to nothing" },
-    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
-      WTL_ERR_FORMAT, "duplicate object key" },
-    { "{\"w\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, WTL_ERR_FORMAT, "duplicate object key" },
+    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"v\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+      3, WTL_ERR_FORMAT, "v: overlaps another tensor" },
+    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"v\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}",
+      3, WTL_ERR_FORMAT, "v: bytes before it belong to nothing" },
+    { "{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+      1, WTL_ERR_FORMAT, "duplicate object key" },
+    { "{\"w\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, WTL_ERR_FORMAT,
+      "duplicate object key" },
     { "{\"w\\u0000\":1}", 0, WTL_ERR_FORMAT, "header: " },
     { "{\"\xff\":1}", 0, WTL_ERR_FORMAT, "header: " },
     { "{\"__metadata__\":[]}", 0, WTL_ERR_FORMAT, "__metadata__: no JSON object" },
@@ -224,7 +231,8 @@ static void test_refuses(void **state) {
 }
 
 static void test_save_refuses(void **state) {
-  const char *const half[] = { "key", NULL }, *const twice[] = { "k", "1", "k", "2", NULL }, *const latin[] = { "k", "\xe4", NULL };
+  const char *const half[] = { "key", NULL }, *const twice[] = { "k", "1", "k", "2", NULL },
+                    *const latin[] = { "k", "\xe4", NULL };
   const char *const latin_key[] = { "\xe4", "v", NULL };
   const char *names[] = { "\xe4", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\xf8\x88\x80\x80\x80" };
   const char *path = put_text("kept", "old");
@@ -328,8 +336,8 @@ static void test_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    CASE(test_dict), CASE(test_bytes), CASE(test_round_trip), CASE(test_accepts), CASE(test_refuses), CASE(test_save_refuses),
-    CASE(test_memory),
+    CASE(test_dict),    CASE(test_bytes),        CASE(test_round_trip), CASE(test_accepts),
+    CASE(test_refuses), CASE(test_save_refuses), CASE(test_memory),
   };
   return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }
