@@ -33,7 +33,8 @@ static wtl_status backward(wtl_kernel *k, wtl_call *c) {
   if (v->data.prim && c->din[0].data)
     WTL_TRY(onednn_prim_run(v->e, &v->data, (void *const[]){ c->scratch, c->dout[0].data, c->in[1].data, c->din[0].data }));
   if (v->weights.prim) {
-    void *db = c->din[2].data ? c->din[2].data : (char *)c->scratch + v->bias_scratch;
+    void *db = c->din[2].data; /* oneDNN always computes a bias's gradient, wanted or not */
+    if (v->bias && !db) db = (char *)c->scratch + v->bias_scratch;
     WTL_TRY(onednn_prim_run(v->e, &v->weights, (void *const[]){ c->scratch, c->in[0].data, c->dout[0].data, c->din[1].data, db }));
   }
   return WTL_OK;
