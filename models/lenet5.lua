@@ -2,13 +2,13 @@
 -- takes 28x28 images where the original took 32x32.
 
 local nn = require "wattle.nn"
-local util = require "wattle.util"
+local where = require "wattle.where"
 
 local LeNet5 = nn.class "LeNet5"
 
 function LeNet5:init(o)
   local side = (o.image_size // 2 - 4) // 2 -- after conv1, pool, conv2, pool
-  if side < 1 then error("lenet5: image_size must be at least 12, got " .. o.image_size, 0) end
+  if side < 1 then where.raise("lenet5: image_size must be at least 12, got %d", o.image_size) end
   self.conv1 = nn.Conv2d{ in_channels = o.in_channels, out_channels = 6, kernel_size = 5, padding = 2 }
   self.pool1 = nn.MaxPool2d{ kernel_size = 2 }
   self.conv2 = nn.Conv2d{ in_channels = 6, out_channels = 16, kernel_size = 5 }
@@ -29,8 +29,6 @@ end
 
 return {
   names = { "lenet5" },
-  create = function(_, o)
-    util.check_options(o, { "num_classes", "in_channels", "image_size" }, "models.create lenet5")
-    return LeNet5(o)
-  end,
+  options = {},
+  create = function(_, o) return LeNet5(o) end,
 }

@@ -3,7 +3,6 @@
 -- 784-300-100-10 as in LeCun et al. 1998 is models.create "mlp".
 
 local nn = require "wattle.nn"
-local util = require "wattle.util"
 
 local MLP = nn.class "MLP"
 
@@ -25,8 +24,6 @@ end
 
 return {
   names = { "mlp" },
-  create = function(_, o)
-    util.check_options(o, { "num_classes", "in_channels", "image_size", "hidden" }, "models.create mlp")
-    return MLP(o)
-  end,
+  options = { "hidden" },
+  create = function(_, o) return MLP(o) end,
 }

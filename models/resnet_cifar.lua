@@ -5,7 +5,6 @@
 --   width = 16   channels of the first stage
 
 local nn = require "wattle.nn"
-local util = require "wattle.util"
 
 local function conv3x3(cin, cout, stride)
   return nn.Conv2d{ in_channels = cin, out_channels = cout, kernel_size = 3, stride = stride, padding = 1,
@@ -71,8 +70,8 @@ end
 return {
   names = { "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110" },
   accepts = function(name) return blocks_of(name) ~= nil end,
+  options = { "width" },
   create = function(name, o)
-    util.check_options(o, { "num_classes", "in_channels", "image_size", "width" }, "models.create " .. name)
     return ResNet{ blocks = blocks_of(name), width = o.width or 16, in_channels = o.in_channels,
                    num_classes = o.num_classes }
   end,

@@ -125,6 +125,13 @@ test("pruned weights stay 0 in training, in clones too", function()
   check(changed)
 end)
 
+test("what is loaded into a compressed model obeys its constraints", function()
+  local pruned = compress.prune(lenet(), { amount = 0.9 })
+  local count = wattle.nonzeros(pruned)
+  pruned:load_state_dict(wattle.models.create("lenet5", { seed = 2 }):state_dict(), { strict = true })
+  equal(wattle.nonzeros(pruned), count)
+end)
+
 test("pruning and scr combine", function()
   local both = compress.scr(compress.prune(lenet(), { amount = 0.5 }), { bits = 16 })
   train(both)

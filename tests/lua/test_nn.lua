@@ -262,6 +262,13 @@ end)
 
 -- ---- calls and errors ----------------------------------------------------------------------------------------
 
+test("what is passed wrongly is told apart from what the layer does", function()
+  local net = Net()
+  raises(function() net() end, "test_nn.lua:%d+: in zoo.0.conv1 %(Conv2d%): conv2d: input x is missing")
+  raises(function() net(3) end, "not number")
+  raises(function() net(wattle.zeros{ 1, 1, 4, 4, dtype = "f64" }) end, "f64")
+end)
+
 test("train and eval decide what an eager call does with batch norm", function()
   local bn = nn.BatchNorm2d{ num_features = 2 }
   local x = wattle.randn{ 8, 2, 3, 3 } * 3 + 5
@@ -362,6 +369,25 @@ test("gradients come by name, and of inputs", function()
   raises(function() without:gradients() end, "gradients = true")
 end)
 
+test("what is frozen or unused has no gradient and does not change", function()
+  local Part = nn.class "Part"
+  function Part:init()
+    self.used = nn.Linear{ in_features = 2, out_features = 2 }
+    self.unused = nn.Linear{ in_features = 2, out_features = 2 }
+  end
+  function Part:forward(x, _) return self.used(x) end
+  local part = Part()
+  part.used.weight:requires_grad(false)
+  local plan = part:compile{ input = { { 2, 2 }, { 2, 3 } }, loss = "cross_entropy", gradients = true,
+                             optimizer = { "sgd", lr = 1, weight_decay = 0.5 } }
+  local before = part:state_dict()
+  plan:step(wattle.ones{ 2, 2 }, wattle.ones{ 2, 3 }, wattle.tensor({ 0, 1 }, "i64"))
+  local g, after = plan:gradients(), part:state_dict()
+  equal(names(g.parameters), "used.bias")
+  check(g.inputs[1]:size(1) == 2 and g.inputs[2] == nil)
+  for _, name in ipairs(before) do equal(before[name]:equal(after[name]), name ~= "used.bias", name) end
+end)
+
 test("several inputs, outputs and targets", function()
   local Two = nn.class "Two"
   function Two:init() self.fc = nn.Linear{ in_features = 3, out_features = 2 } end
@@ -408,8 +434,9 @@ test("compile refuses what it cannot do", function()
   raises(function() net:compile{ input = input, loss = "crossentropy" } end, "cross_entropy")
   raises(function() net:compile{ input = input, optimizer = { "sgd", lr = 1 } } end, "need a loss")
   raises(function() net:compile{ input = input, loss = loss, optimizer = { "sgd" } } end, "lr")
-  raises(function() net:compile{ input = input, loss = loss, optimizer = { "sgd", lr = 1, moment = 1 } } end, "momentum")
-  raises(function() net:compile{ input = input, loss = loss, optimizer = { "sgd", lr = 1 }, mode = "eval" } end, "eval")
+  local typo, sgd = { "sgd", lr = 1, moment = 1 }, { "sgd", lr = 1 }
+  raises(function() net:compile{ input = input, loss = loss, optimizer = typo } end, "momentum")
+  raises(function() net:compile{ input = input, loss = loss, optimizer = sgd, mode = "eval" } end, "eval")
   raises(function() net:compile{ input = { 2, 1, 0, 6 } } end, "positive integer")
   raises(function() net:compile{ input = input, mode = "test" } end, "mode must be")
 end)

@@ -93,9 +93,11 @@ local function positive_integer(o, name, default)
   return v
 end
 
+local fit_options = { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
+                      "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last" }
+
 local function check(o)
-  util.check_options(o, { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
-                          "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last" }, "fit")
+  util.check_options(o, fit_options, "fit")
   if not nn.is_module(o.model) then where.raise("fit: model must be a module") end
   if type(o.data) ~= "table" or not o.data.train then
     where.raise("fit: data must be {train = data set, val = data set}")
@@ -117,6 +119,7 @@ local function begin(o)
   check(o)
   local run = { options = o, train = o.data.train, val = o.data.val, schedule = o.schedule,
                 seed = o.seed or core.seed(), steps = 0, samples = 0,
+                best = -math.huge, mark = -math.huge, waited = 0,
                 epochs = positive_integer(o, "epochs"), batch_size = positive_integer(o, "batch_size", 64) }
   local loss = o.loss or "cross_entropy"
   local optimizer = {}
@@ -173,6 +176,34 @@ local function one_epoch(run, epoch, bar)
   return row
 end
 
+-- The best epoch so far, and with keep_best the model's state after it.
+local function note_best(run, history, row)
+  local now = score(row)
+  if not now or now <= run.best then return end
+  run.best, history.best_epoch = now, row.epoch
+  history.best_val_top1_pct, history.best_val_loss = row.val_top1_pct, row.val_loss
+  if run.options.keep_best then run.best_state = run.options.model:state_dict() end
+end
+
+-- Has nothing risen by more than min_delta for `patience` epochs?
+local function is_waiting_over(run, row)
+  local o = run.options.early_stopping
+  if score(row) > run.mark + (o.min_delta or 0) then
+    run.mark, run.waited = score(row), 0
+  else
+    run.waited = run.waited + 1
+  end
+  return run.waited >= o.patience
+end
+
+-- Why training ends after this epoch, or nil.
+local function stop_reason(run, history, row)
+  local o = run.options
+  local state = { epoch = row.epoch, row = row, history = history, model = o.model, plan = run.plan }
+  if o.on_epoch and o.on_epoch(state) == false then return "on_epoch" end
+  if o.early_stopping and is_waiting_over(run, row) then return "early_stopping" end
+end
+
 -- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
 --   model          a module; it is trained in place
 --   data           {train = data set, val = data set}; val may be absent
@@ -197,7 +228,6 @@ end
 function fit.fit(o)
   local run, history, began = begin(o), { status = "ok" }, core.now()
   local bar <close> = progress.new{ total = run.epochs, label = "fit", enabled = o.progress ~= false }
-  local best, best_state, waited, mark = -math.huge, nil, 0, -math.huge
   for epoch = 1, run.epochs do
     local row = one_epoch(run, epoch, bar)
     history[epoch] = row
@@ -206,30 +236,13 @@ function fit.fit(o)
       history.status = "diverged"
       break
     end
-    local now = score(row)
-    if now and now > best then
-      best, history.best_epoch = now, epoch
-      history.best_val_top1_pct, history.best_val_loss = row.val_top1_pct, row.val_loss
-      if o.keep_best then best_state = o.model:state_dict() end
-    end
-    if o.on_epoch and
-       o.on_epoch{ epoch = epoch, row = row, history = history, model = o.model, plan = run.plan } == false then
-      history.stopped = "on_epoch"
-      break
-    end
-    if o.early_stopping then
-      if now > mark + (o.early_stopping.min_delta or 0) then
-        mark, waited = now, 0
-      else
-        waited = waited + 1
-      end
-      if waited >= o.early_stopping.patience then
-        history.stopped = "early_stopping"
-        break
-      end
-    end
+    note_best(run, history, row)
+    history.stopped = stop_reason(run, history, row)
+    if history.stopped then break end
   end
-  if best_state and history.best_epoch ~= #history then o.model:load_state_dict(best_state, { strict = true }) end
+  if run.best_state and history.best_epoch ~= #history then
+    o.model:load_state_dict(run.best_state, { strict = true })
+  end
   history.steps, history.samples_seen, history.duration_s = run.steps, run.samples, core.now() - began
   return history
 end

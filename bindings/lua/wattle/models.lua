@@ -1,5 +1,6 @@
 -- wattle.models: networks by name. A family is one file in share/wattle/models that returns {names = {...},
--- create = function(name, options) -> module}, and accepts = function(name) for names beyond those listed.
+-- options = {...} (its own, besides those of models.create), create = function(name, options) -> module}, and
+-- accepts = function(name) for names beyond those listed.
 
 local wattle = require "wattle"
 local core = wattle.core
@@ -9,7 +10,7 @@ local where = require "wattle.where"
 
 local models = {}
 
-local families -- list of {file =, names =, create =, accepts =}, read once
+local families -- what the files returned, read once
 
 local function load_families()
   if families then return families end
@@ -20,9 +21,7 @@ local function load_families()
   local list = {}
   for _, file in ipairs(files) do
     if file:find "%.lua$" then
-      local family = assert(loadfile(folder .. "/" .. file))()
-      family.file = file
-      list[#list + 1] = family
+      list[#list + 1] = assert(loadfile(folder .. "/" .. file))()
     end
   end
   families = list
@@ -64,6 +63,9 @@ function models.create(name, options)
     local hint = near and ("; did you mean %q?"):format(near) or ""
     where.raise("models.create: no model %q%s (known: %s)", name, hint, table.concat(names, ", "))
   end
+  local allowed = { "num_classes", "in_channels", "image_size", "seed" }
+  table.move(family.options, 1, #family.options, #allowed + 1, allowed)
+  util.check_options(options or {}, allowed, "models.create " .. name)
   local own = {}
   for key, value in pairs(options or {}) do own[key] = value end
   local seed = own.seed

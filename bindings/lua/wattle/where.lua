@@ -27,8 +27,8 @@ function where.raise(format, ...)
   error(where.user() .. format:format(...), 0)
 end
 
--- To be called in a message handler. Splits a message into the position it should have and the rest: a
--- position inside Wattle's own files is replaced by the user's line, the user's own position is kept.
+-- To be called in a message handler. Splits a message into the position it should have and the rest: the user's
+-- own position is kept; one inside Wattle's files stays in the rest, behind the user's.
 function where.split(message)
   local level = 2
   while true do
@@ -37,8 +37,8 @@ function where.split(message)
     if info.what ~= "C" and info.currentline > 0 then
       local position = ("%s:%d: "):format(info.short_src, info.currentline)
       if message:sub(1, #position) == position then
-        message = message:sub(#position + 1)
-        return is_own(info) and where.user() or position, message
+        if is_own(info) then break end
+        return position, message:sub(#position + 1)
       end
     end
     level = level + 1

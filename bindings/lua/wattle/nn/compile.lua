@@ -96,20 +96,28 @@ end
 -- What a plan's gradients are named after: plan -> {parameters = entries, inputs = float inputs' positions}.
 local details = setmetatable({}, { __mode = "k" })
 
+-- What the getter gives; nil where the loss does not depend on what was asked for.
+local function gradient(getter, plan, of)
+  local ok, result = pcall(getter, plan, of)
+  if ok then return result end
+  if not tostring(result):find("does not depend on it", 1, true) then error(result, 0) end
+end
+
 -- plan:gradients() -> {parameters = dict, inputs = {...}}: of the loss in the last step, by the parameters'
--- names (a dict as state_dict gives) and by position among the inputs (integer inputs have none). Only for a
--- plan compiled with gradients = true.
+-- names (a dict as state_dict gives) and by position among the inputs. What is not trained, integer inputs and
+-- what the loss does not depend on have none. Only for a plan compiled with gradients = true.
 local function gradients(plan)
   local detail = details[plan]
   if not detail then raise("plan:gradients: the plan was compiled without gradients = true") end
   local dict, inputs = {}, {}
   for _, entry in ipairs(detail.parameters) do
-    if entry.param:requires_grad() then
+    local g = entry.param:requires_grad() and gradient(plan.param_gradient, plan, entry.param)
+    if g then
       dict[#dict + 1] = entry.name
-      dict[entry.name] = plan:param_gradient(entry.param)
+      dict[entry.name] = g
     end
   end
-  for _, i in ipairs(detail.inputs) do inputs[i] = plan:input_gradient(i) end
+  for _, i in ipairs(detail.inputs) do inputs[i] = gradient(plan.input_gradient, plan, i) end
   return { parameters = dict, inputs = inputs }
 end
 
@@ -132,8 +140,8 @@ local function read_options(model, o)
   local own, example = model_dtype(model)
   spec.dtype = o.dtype or own
   if example and spec.dtype ~= own then
-    raise('compile: dtype is %s, but %s is %s; convert the model with model:to("%s")', tostring(spec.dtype), example,
-          own, tostring(spec.dtype))
+    raise('compile: dtype is %s, but %s is %s; convert the model with model:to("%s")', tostring(spec.dtype),
+          example, own, tostring(spec.dtype))
   end
   spec.inputs = shapes(o.input, "input", spec.dtype)
   spec.targets = {}

@@ -99,8 +99,8 @@ function Conv2d:init(o)
 end
 
 function Conv2d:forward(x)
-  return ops.conv2d(x, self.weight, self.bias,
-                    { stride = self.stride, padding = self.padding, dilation = self.dilation, groups = self.groups })
+  local attributes = { stride = self.stride, padding = self.padding, dilation = self.dilation, groups = self.groups }
+  return ops.conv2d(x, self.weight, self.bias, attributes)
 end
 
 function Conv2d:extra_repr()

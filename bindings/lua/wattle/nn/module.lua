@@ -123,11 +123,11 @@ local function initialise(model, seed)
   for _, entry in ipairs(entries(model)) do
     local wait = pending[entry.param]
     if wait then
-      pending[entry.param] = nil
       if entry.param:version() == wait.version then
         wait.rule(entry.param:tensor(), seed or core.seed(), entry.name)
         entry.param:touch()
       end
+      pending[entry.param] = nil
     end
   end
   return model
@@ -163,8 +163,9 @@ end
 -- Runs fn(...) as the outermost work on root: errors are explained, and the stack of modules is emptied after.
 local function guarded(root, fn, ...)
   if guarding then return fn(...) end
-  guarding = true
-  return clear(xpcall(fn, function(message) return explain(root, message) end, ...))
+  local function handler(message) return explain(root, message) end
+  guarding = true -- nothing may raise from here to xpcall
+  return clear(xpcall(fn, handler, ...))
 end
 
 local function scope()
@@ -445,8 +446,8 @@ end
 
 -- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
 -- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
--- (and converted to the parameter's dtype), the rest is left alone and listed; strict raises instead, before
--- anything is changed. batch norm's num_batches_tracked, which PyTorch stores, is ignored.
+-- (converted to the parameter's dtype, under its constraints), the rest is left alone and listed; strict raises
+-- instead, before anything is changed. batch norm's num_batches_tracked, which PyTorch stores, is ignored.
 function Module:load_state_dict(dict, options)
   local strict = options and options.strict
   local result = { missing = {}, unexpected = {}, mismatched = {} }
@@ -474,7 +475,10 @@ function Module:load_state_dict(dict, options)
     brief(faults, "missing ", result.missing)
     if #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
   end
-  for _, pair in ipairs(fits) do pair[1]:assign(pair[2]) end
+  for _, pair in ipairs(fits) do
+    pair[1]:assign(pair[2])
+    pair[1]:constrain()
+  end
   return result
 end
 
