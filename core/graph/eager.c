@@ -5,7 +5,9 @@
 #include "eager.h"
 #include "tensor.h"
 
-const wtl_op_kernels *wtl_eager_kernels(const wtl_op *op, wtl_dtype dtype) { return op->kernels[dtype == WTL_F64]; }
+const wtl_op_kernels *wtl_eager_kernels(const wtl_op *op, wtl_dtype dtype) {
+  return op->kernels[dtype == WTL_F64];
+}
 
 /* One call and what it holds. Cleared by `finish`, whatever happened. */
 typedef struct eager {
@@ -29,7 +31,8 @@ static wtl_dtype computes_in(const wtl_op *op, wtl_tensor *const in[], int n_in)
   return WTL_F32;
 }
 
-static wtl_status infer(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_attr *attrs, wtl_tensor *const in[], int n_in) {
+static wtl_status infer(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_attr *attrs, wtl_tensor *const in[],
+                        int n_in) {
   wtl_infer *f = &e->infer;
   if (wtl_op_internal(op)) return wtl_fail(ctx, WTL_ERR_ARG, "%s: written by plans only", op->name);
   f->ctx = ctx;
@@ -53,8 +56,8 @@ static wtl_status buffer(wtl_ctx *ctx, size_t bytes, void **out) {
 }
 
 /* Everything a forward needs; `keep`: with what backward or commit will read. */
-static wtl_status prepare(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_attr *attrs, wtl_tensor *const in[], int n_in,
-                          bool keep) {
+static wtl_status prepare(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_attr *attrs, wtl_tensor *const in[],
+                          int n_in, bool keep) {
   WTL_TRY(infer(e, ctx, op, attrs, in, n_in));
   wtl_call *c = &e->call;
   e->kernels = wtl_eager_kernels(op, e->infer.real);
@@ -92,8 +95,8 @@ static wtl_status commit(eager *e, const wtl_op *op, wtl_tensor *const in[], int
   return WTL_OK;
 }
 
-wtl_status wtl_op_run(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[], int n_in,
-                      wtl_tensor *out[]) {
+wtl_status wtl_op_run(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[],
+                      int n_in, wtl_tensor *out[]) {
   eager e = { .kernels = NULL };
   wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, op->state != 0);
   if (s == WTL_OK) s = e.kernels->forward(&e.call);
@@ -123,9 +126,9 @@ static wtl_status take_dout(eager *e, wtl_tensor *const dout[], bool *any) {
   for (int j = 0; j < f->op->n_out; j++) {
     if (!dout[j]) continue;
     if (!wtl_shape_equal(&dout[j]->shape, &f->out[j]) || dout[j]->dtype != f->out_dtype[j])
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: the output's gradient is %s %s, the output is %s %s", f->op->name,
-                      wtl_dtype_name(dout[j]->dtype), wtl_shape_text(&dout[j]->shape, a, sizeof a), wtl_dtype_name(f->out_dtype[j]),
-                      wtl_shape_text(&f->out[j], b, sizeof b));
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: the output's gradient is %s %s, the output is %s %s",
+                      f->op->name, wtl_dtype_name(dout[j]->dtype), wtl_shape_text(&dout[j]->shape, a, sizeof a),
+                      wtl_dtype_name(f->out_dtype[j]), wtl_shape_text(&f->out[j], b, sizeof b));
     WTL_TRY(wtl_tensor_as_contiguous(dout[j], &e->dout[j]));
     e->call.dout[j] = view_of(e->dout[j]);
     *any = true;
@@ -149,8 +152,8 @@ static wtl_status vjp(eager *e, wtl_tensor *const dout[], const bool want[]) {
   return e->kernels->backward(&e->call);
 }
 
-wtl_status wtl_op_vjp(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[], int n_in,
-                      wtl_tensor *const dout[], const bool want[], wtl_tensor *din[]) {
+wtl_status wtl_op_vjp(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[],
+                      int n_in, wtl_tensor *const dout[], const bool want[], wtl_tensor *din[]) {
   eager e = { .kernels = NULL };
   wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, true);
   if (s == WTL_OK) s = vjp(&e, dout, want);

@@ -1,6 +1,6 @@
-/* The gradient check: an op's vector-Jacobian product against central differences in f64. The output is projected on
- * random vectors r; the differences are taken of out(x+h) - out(x-h) element by element before the projection, so that
- * outputs which do not move add no rounding. */
+/* The gradient check: an op's vector-Jacobian product against central differences in f64. The output is projected
+ * on random vectors r; the differences are taken of out(x+h) - out(x-h) element by element before the projection,
+ * so that outputs which do not move add no rounding. */
 #include <math.h>
 
 #include "tensor.h"
@@ -88,7 +88,8 @@ static double norm(const double *x, int64_t n) {
   return sqrt(sum);
 }
 
-/* The largest relative error over inputs and projections; a denominator is at least 1e-6 of the whole gradient's norm. */
+/* The largest relative error over inputs and projections; a denominator is at least 1e-6 of the whole gradient's
+ * norm. */
 static double worst_error(const check *k) {
   double worst = 0;
   for (int p = 0; p < PROJECTIONS; p++) {
@@ -127,10 +128,11 @@ static wtl_status compare(check *k, wtl_tensor *const in[], double *worst) {
   return WTL_OK;
 }
 
-wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[], int n_in,
-                            const bool want[], double eps, double *worst) {
+wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
+                            wtl_tensor *const in[], int n_in, const bool want[], double eps, double *worst) {
   check k = { .ctx = ctx, .op = op, .attr = attrs, .n_in = n_in, .want = want, .eps = eps };
-  if (n_in < 0 || n_in > WTL_MAX_IN) return wtl_fail(ctx, WTL_ERR_ARG, "gradcheck: %s has no %d inputs", op->name, n_in);
+  if (n_in < 0 || n_in > WTL_MAX_IN)
+    return wtl_fail(ctx, WTL_ERR_ARG, "gradcheck: %s has no %d inputs", op->name, n_in);
   if (!(eps > 0)) return wtl_fail(ctx, WTL_ERR_ARG, "gradcheck: eps is %g; it must be positive", eps);
   wtl_status s = compare(&k, in, worst);
   release_all(k.in, WTL_MAX_IN);

@@ -1,6 +1,6 @@
 /* batch_norm: normalization of each channel over the batch and the plane. Row in ops.def. In training, saved holds
- * what backward and commit need, C values each: mean, 1/sqrt(var+eps), unbiased variance. Otherwise backward takes the
- * running statistics. Sums are kept in double; the variance takes a second pass, since one pass would cancel. */
+ * what backward and commit need, C values each: mean, 1/sqrt(var+eps), unbiased variance. Otherwise backward takes
+ * the running statistics. Sums are kept in double; the variance takes a second pass, since one pass would cancel. */
 #include "real.h"
 #include "rules.h"
 #include "span.h"
@@ -20,18 +20,20 @@ static wtl_status infer(wtl_infer *f) {
   int64_t channels = x->size[1];
   for (int k = W; k <= RUNNING_VAR; k++)
     if (f->present[k] && (f->in[k].ndim != 1 || f->in[k].size[0] != channels))
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "batch_norm: x is %s, %s is %s; x has %lld channels, so it must be [%lld]", SHAPE(x),
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE,
+                      "batch_norm: x is %s, %s is %s; x has %lld channels, so it must be [%lld]", SHAPE(x),
                       f->op->in_name[k], SHAPE(&f->in[k]), (long long)channels, (long long)channels);
   bool training = f->attr[0].i[0];
   if (training && values_per_channel(x) < 2)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "batch_norm: x is %s; training expected more than 1 value per channel", SHAPE(x));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "batch_norm: x is %s; training expected more than 1 value per channel",
+                    SHAPE(x));
   f->out[0] = *x;
   f->saved_bytes = f->scratch_bytes = training ? 3 * (size_t)channels * wtl_dtype_size(f->real) : 0;
   return WTL_OK;
 }
 
-/* Per element: forward 3, and in training 1 for the mean and 3 for the variance; backward 4 for the two sums, and 5 more for dx in
- * training, 1 otherwise. */
+/* Per element: forward 3, and in training 1 for the mean and 3 for the variance; backward 4 for the two sums, and
+ * 5 more for dx in training, 1 otherwise. */
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
   double n = (double)wtl_shape_numel(&f->in[X]), x = wtl_rule_bytes(f, &f->in[X]);
   double channel = (double)f->in[X].size[1] * (double)wtl_dtype_size(f->real);
@@ -53,7 +55,10 @@ typedef struct norm {
 
 static norm describe(const wtl_call *c) {
   const wtl_view *x = &c->in[X];
-  norm v = { .c = c, .training = c->attr[0].i[0], .eps = c->attr[2].f, .batch = x->size[0], .channels = x->size[1], .plane = 1 };
+  norm v = { .c = c, .training = c->attr[0].i[0], .eps = c->attr[2].f };
+  v.batch = x->size[0];
+  v.channels = x->size[1];
+  v.plane = 1;
   for (int k = 2; k < x->ndim; k++) v.plane *= x->size[k];
   v.mean = c->saved ? c->saved : c->scratch;
   v.inv_std = v.mean ? v.mean + v.channels : NULL;
@@ -87,7 +92,9 @@ static void read_statistics(const norm *v, int64_t ch, real *mean, real *inv_std
   }
 }
 
-static real or_else(const wtl_view *v, int64_t ch, real value) { return v->data ? ((const real *)v->data)[ch] : value; }
+static real or_else(const wtl_view *v, int64_t ch, real value) {
+  return v->data ? ((const real *)v->data)[ch] : value;
+}
 
 static void forward_channels(void *arg, int64_t begin, int64_t end, int thread) {
   const norm *v = arg;

@@ -1,5 +1,5 @@
-/* conv2d: 2-d convolution. Row in ops.def. Plain loops over rows of an image: for each tap (u,v) of the kernel the valid
- * part of a row is found first, so that the inner loop has no test. Sums run over (c,u,v) in a fixed order. */
+/* conv2d: 2-d convolution. Row in ops.def. Plain loops over rows of an image: for each tap (u,v) of the kernel the
+ * valid part of a row is found first, so that the inner loop has no test. Sums run over (c,u,v) in a fixed order. */
 #include "real.h"
 #include "rules.h"
 #include "span.h"
@@ -11,13 +11,14 @@ enum { STRIDE, PADDING, DILATION, GROUPS }; /* attributes */
 static wtl_status check_channels(const wtl_infer *f, int64_t groups) {
   const wtl_shape *x = &f->in[X], *w = &f->in[W], *b = &f->in[B];
   if (x->size[1] % groups || w->size[0] % groups)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; groups is %lld, which must divide C and O", SHAPE(x),
-                    SHAPE(w), (long long)groups);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; groups is %lld, which must divide C and O",
+                    SHAPE(x), SHAPE(w), (long long)groups);
   if (x->size[1] / groups != w->size[1])
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; x has %lld channels, w wants %lld", SHAPE(x), SHAPE(w),
-                    (long long)x->size[1], (long long)(w->size[1] * groups));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; x has %lld channels, w wants %lld", SHAPE(x),
+                    SHAPE(w), (long long)x->size[1], (long long)(w->size[1] * groups));
   if (f->present[B] && (b->ndim != 1 || b->size[0] != w->size[0]))
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: w is %s, b is %s; b must be [%lld]", SHAPE(w), SHAPE(b), (long long)w->size[0]);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: w is %s, b is %s; b must be [%lld]", SHAPE(w), SHAPE(b),
+                    (long long)w->size[0]);
   return WTL_OK;
 }
 
@@ -25,7 +26,8 @@ static wtl_status infer(wtl_infer *f) {
   const wtl_shape *x = &f->in[X], *w = &f->in[W];
   WTL_TRY(wtl_rule_image(f));
   if (w->ndim != 4)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; w must be (O,C/groups,KH,KW)", SHAPE(x), SHAPE(w));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; w must be (O,C/groups,KH,KW)", SHAPE(x),
+                    SHAPE(w));
   WTL_TRY(wtl_rule_range(f, STRIDE, 1));
   WTL_TRY(wtl_rule_range(f, PADDING, 0));
   WTL_TRY(wtl_rule_range(f, DILATION, 1));
@@ -34,16 +36,20 @@ static wtl_status infer(wtl_infer *f) {
   f->out[0] = (wtl_shape){ 4, { x->size[0], w->size[0] } };
   for (int k = 2; k < 4; k++) {
     int64_t pad = f->attr[PADDING].i[k - 2];
-    f->out[0].size[k] = wtl_window_out(x->size[k], w->size[k], f->attr[STRIDE].i[k - 2], pad, f->attr[DILATION].i[k - 2]);
+    f->out[0].size[k] = wtl_window_out(x->size[k], w->size[k], f->attr[STRIDE].i[k - 2], pad,
+                                       f->attr[DILATION].i[k - 2]);
     if (f->out[0].size[k] < 1)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "conv2d: x is %s, w is %s; with padding [%lld,%lld] and dilation [%lld,%lld] the kernel is empty or larger than the image",
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE,
+                      "conv2d: x is %s, w is %s; with padding [%lld,%lld] and dilation [%lld,%lld] the kernel is "
+                      "empty or larger than the image",
                       SHAPE(x), SHAPE(w), (long long)f->attr[PADDING].i[0], (long long)f->attr[PADDING].i[1],
                       (long long)f->attr[DILATION].i[0], (long long)f->attr[DILATION].i[1]);
   }
   return WTL_OK;
 }
 
-/* Taps on the padding count too, as everywhere in the literature; the bias is where the sums begin and costs nothing. */
+/* Taps on the padding count too, as everywhere in the literature; the bias is where the sums begin and costs
+ * nothing. */
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
   const wtl_shape *w = &f->in[W];
   double taps = (double)w->size[1] * (double)w->size[2] * (double)w->size[3];
@@ -63,9 +69,8 @@ typedef struct axis { int64_t in, out, taps, stride, pad, dilation; } axis;
 typedef struct conv {
   int64_t batch, in_ch, out_ch, group_in, group_out; /* channels of a group */
   axis h, w;
-  const real *x, *weight, *bias, *dy; /* x (batch,in_ch,h.in,w.in), weight (out_ch,group_in,h.taps,w.taps), dy as y */
-  real *y, *dx, *dw;                  /* y (batch,out_ch,h.out,w.out) */
-  real *db;
+  const real *x, *weight, *bias, *dy; /* x (batch,in_ch,h.in,w.in), weight (out_ch,group_in,h.taps,w.taps) */
+  real *y, *dx, *dw, *db;             /* y and dy (batch,out_ch,h.out,w.out) */
 } conv;
 
 static axis describe_axis(const wtl_call *c, int k) {
@@ -77,7 +82,9 @@ static bool pointwise(const axis *a) { return a->taps == 1 && a->stride == 1 && 
 
 static conv describe(const wtl_call *c) {
   int64_t groups = c->attr[GROUPS].i[0];
-  conv v = { .batch = c->in[X].size[0], .in_ch = c->in[X].size[1], .out_ch = c->in[W].size[0], .group_in = c->in[W].size[1] };
+  conv v = { .batch = c->in[X].size[0], .in_ch = c->in[X].size[1] };
+  v.out_ch = c->in[W].size[0];
+  v.group_in = c->in[W].size[1];
   v.group_out = v.out_ch / groups;
   v.h = describe_axis(c, 0);
   v.w = describe_axis(c, 1);
@@ -90,7 +97,8 @@ static conv describe(const wtl_call *c) {
   return v;
 }
 
-/* Outputs [*begin, *end) whose tap lies inside the image; returns the input position of output 0 (may be negative). */
+/* Outputs [*begin, *end) whose tap lies inside the image; returns the input position of output 0 (may be
+ * negative). */
 static int64_t valid(const axis *a, int64_t tap, int64_t *begin, int64_t *end) {
   int64_t first = tap * a->dilation - a->pad;
   *begin = first >= 0 ? 0 : (-first + a->stride - 1) / a->stride;
@@ -130,8 +138,8 @@ static void forward_plane(const conv *v, real *y, const real *x, const real *w) 
       int64_t left = valid(&v->w, t, &j0, &j1);
       if (j0 >= j1) continue;
       for (int64_t i = i0; i < i1; i++)
-        gather(y + i * v->w.out + j0, w[u * v->w.taps + t], x + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride,
-               v->w.stride, j1 - j0);
+        gather(y + i * v->w.out + j0, w[u * v->w.taps + t],
+               x + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride, v->w.stride, j1 - j0);
     }
   }
 }
@@ -165,8 +173,8 @@ static void dx_plane(const conv *v, real *dx, const real *dy, const real *w) {
       int64_t left = valid(&v->w, t, &j0, &j1);
       if (j0 >= j1) continue;
       for (int64_t i = i0; i < i1; i++)
-        scatter(dx + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride, w[u * v->w.taps + t], dy + i * v->w.out + j0,
-                v->w.stride, j1 - j0);
+        scatter(dx + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride, w[u * v->w.taps + t],
+                dy + i * v->w.out + j0, v->w.stride, j1 - j0);
     }
   }
 }
@@ -199,7 +207,8 @@ static void dw_planes(void *arg, int64_t begin, int64_t end, int thread) {
       for (int64_t n = 0; n < v->batch && j0 < j1; n++) {
         const real *dy = v->dy + (n * v->out_ch + o) * out_plane, *x = v->x + (n * v->in_ch + c) * in_plane;
         for (int64_t i = i0; i < i1; i++)
-          sum += (double)product(dy + i * v->w.out + j0, x + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride, v->w.stride,
+          sum += (double)product(dy + i * v->w.out + j0,
+                                 x + (top + i * v->h.stride) * v->w.in + left + j0 * v->w.stride, v->w.stride,
                                  j1 - j0);
       }
       v->dw[p * taps + tap] = (real)sum;

@@ -1,5 +1,5 @@
-/* count_correct: how many rows have their largest logit at the target. Row in ops.def. NaN counts as largest, as in
- * PyTorch's argmax. */
+/* count_correct: how many rows have their largest logit at the target. Row in ops.def. NaN counts as largest, as
+ * in PyTorch's argmax. */
 #include "real.h"
 #include "rules.h"
 

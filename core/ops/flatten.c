@@ -1,5 +1,5 @@
-/* flatten: y is x with dims start_dim..end_dim made one. Row in ops.def. In plans y is x's memory and nothing runs; at
- * once, it is a copy. */
+/* flatten: y is x with dims start_dim..end_dim made one. Row in ops.def. In plans y is x's memory and nothing
+ * runs; at once, it is a copy. */
 #include "real.h"
 #include "rules.h"
 
@@ -13,12 +13,13 @@ static wtl_status infer(wtl_infer *f) {
     return WTL_OK;
   }
   if (first < -ndim || first >= ndim || last < -ndim || last >= ndim)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "flatten: x is %s; it has no dims %lld..%lld", SHAPE(x), (long long)first, (long long)last);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "flatten: x is %s; it has no dims %lld..%lld", SHAPE(x),
+                    (long long)first, (long long)last);
   if (first < 0) first += ndim;
   if (last < 0) last += ndim;
   if (first > last)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "flatten: x is %s; start_dim %lld comes after end_dim %lld", SHAPE(x), (long long)first,
-                    (long long)last);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "flatten: x is %s; start_dim %lld comes after end_dim %lld", SHAPE(x),
+                    (long long)first, (long long)last);
   y->ndim = 0;
   for (int64_t k = 0; k < ndim; k++) {
     if (k > first && k <= last) y->size[y->ndim - 1] *= x->size[k];

@@ -12,7 +12,8 @@ static wtl_status infer(wtl_infer *f) {
 }
 
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
-  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]) + wtl_rule_bytes(f, &f->out[0]);
+  double n = (double)wtl_shape_numel(&f->in[0]),
+         bytes = wtl_rule_bytes(f, &f->in[0]) + wtl_rule_bytes(f, &f->out[0]);
   *forward = (wtl_cost){ n, bytes };
   *backward = (wtl_cost){ (double)wtl_shape_numel(&f->out[0]), bytes };
 }
@@ -20,7 +21,9 @@ static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
 WTL_OP_RULES(global_avg_pool2d, infer, cost, 0, 0);
 #endif
 
-static double one_over_plane(const wtl_call *c) { return 1 / ((double)c->in[0].size[2] * (double)c->in[0].size[3]); }
+static double one_over_plane(const wtl_call *c) {
+  return 1 / ((double)c->in[0].size[2] * (double)c->in[0].size[3]);
+}
 
 static wtl_status forward(wtl_call *c) {
   REAL(wtl_reduce)(c->ctx, &c->in[0], NULL, PLANE, one_over_plane(c), c->out[0].data);

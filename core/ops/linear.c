@@ -7,9 +7,11 @@
 static wtl_status infer(wtl_infer *f) {
   const wtl_shape *x = &f->in[0], *w = &f->in[1], *b = &f->in[2];
   if (x->ndim < 1 || w->ndim != 2 || x->size[x->ndim - 1] != w->size[1])
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "linear: x is %s, w is %s; x must be (...,I) and w (O,I)", SHAPE(x), SHAPE(w));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "linear: x is %s, w is %s; x must be (...,I) and w (O,I)", SHAPE(x),
+                    SHAPE(w));
   if (f->present[2] && (b->ndim != 1 || b->size[0] != w->size[0]))
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "linear: w is %s, b is %s; b must be [%lld]", SHAPE(w), SHAPE(b), (long long)w->size[0]);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "linear: w is %s, b is %s; b must be [%lld]", SHAPE(w), SHAPE(b),
+                    (long long)w->size[0]);
   f->out[0] = *x;
   f->out[0].size[x->ndim - 1] = w->size[0];
   return WTL_OK;
@@ -63,7 +65,8 @@ static void dx_rows(void *arg, int64_t begin, int64_t end, int thread) {
   (void)thread;
   memset(a->dx + begin * a->in, 0, (size_t)((end - begin) * a->in) * sizeof *a->dx);
   for (int64_t r = begin; r < end; r++)
-    for (int64_t o = 0; o < a->out; o++) span_axpy(a->dx + r * a->in, a->dy[r * a->out + o], a->w + o * a->in, a->in);
+    for (int64_t o = 0; o < a->out; o++)
+      span_axpy(a->dx + r * a->in, a->dy[r * a->out + o], a->w + o * a->in, a->in);
 }
 
 static void dw_rows(void *arg, int64_t begin, int64_t end, int thread) {
@@ -71,7 +74,8 @@ static void dw_rows(void *arg, int64_t begin, int64_t end, int thread) {
   (void)thread;
   memset(a->dw + begin * a->in, 0, (size_t)((end - begin) * a->in) * sizeof *a->dw);
   for (int64_t o = begin; o < end; o++)
-    for (int64_t r = 0; r < a->rows; r++) span_axpy(a->dw + o * a->in, a->dy[r * a->out + o], a->x + r * a->in, a->in);
+    for (int64_t r = 0; r < a->rows; r++)
+      span_axpy(a->dw + o * a->in, a->dy[r * a->out + o], a->x + r * a->in, a->in);
 }
 
 static void db_span(void *arg, int64_t begin, int64_t end, int thread) {

@@ -31,8 +31,8 @@ typedef struct product {
 } product;
 
 static product describe(const wtl_call *c) {
-  return (product){ c->in[0].size[0], c->in[0].size[1], c->in[1].size[1], c->in[0].data, c->in[1].data, c->dout[0].data,
-                    c->out[0].data, c->din[0].data, c->din[1].data };
+  return (product) { c->in[0].size[0], c->in[0].size[1], c->in[1].size[1], c->in[0].data, c->in[1].data,
+                     c->dout[0].data,  c->out[0].data,   c->din[0].data,   c->din[1].data };
 }
 
 static void y_rows(void *arg, int64_t begin, int64_t end, int thread) {

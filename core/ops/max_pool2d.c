@@ -14,16 +14,21 @@ static wtl_status infer(wtl_infer *f) {
   for (int k = 0; k < 2; k++) {
     int64_t stride = f->attr[1].i[k] ? f->attr[1].i[k] : kernel[k];
     if (pad[k] > kernel[k] / 2) /* else a window could lie in the padding altogether */
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: padding is [%lld,%lld], kernel_size is [%lld,%lld]; padding must be at most half of it",
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: padding is [%lld,%lld], kernel_size is [%lld,%lld]; "
+                      "padding must be at most half of it",
                       (long long)pad[0], (long long)pad[1], (long long)kernel[0], (long long)kernel[1]);
     f->out[0].size[2 + k] = wtl_window_out(x->size[2 + k], kernel[k], stride, pad[k], 1);
     if (f->out[0].size[2 + k] < 1 || x->size[2 + k] < 1)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: x is %s, kernel_size is [%lld,%lld], padding is [%lld,%lld]; the window is larger than the image",
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE,
+                      "max_pool2d: x is %s, kernel_size is [%lld,%lld], padding is [%lld,%lld]; the window is "
+                      "larger than the image",
                       SHAPE(x), (long long)kernel[0], (long long)kernel[1], (long long)pad[0], (long long)pad[1]);
   }
   if ((double)x->size[2] * (double)x->size[3] > INT32_MAX)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: x is %s; a plane may have 2^31-1 elements at most", SHAPE(x));
-  f->saved_bytes = f->scratch_bytes = (size_t)wtl_shape_numel(&f->out[0]) * sizeof(int32_t); /* scratch where nothing is saved */
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: x is %s; a plane may have 2^31-1 elements at most",
+                    SHAPE(x));
+  f->saved_bytes = (size_t)wtl_shape_numel(&f->out[0]) * sizeof(int32_t);
+  f->scratch_bytes = f->saved_bytes; /* used where nothing is saved */
   return WTL_OK;
 }
 
@@ -62,8 +67,8 @@ static int64_t valid(const pool *p, int axis, int64_t tap, int64_t n, int64_t ou
   return first;
 }
 
-/* A row of windows meets one more row of taps: x (every stride-th) against the maxima so far; `place` is x's in its
- * plane. NaN wins, as in PyTorch. */
+/* A row of windows meets one more row of taps: x (every stride-th) against the maxima so far; `place` is x's in
+ * its plane. NaN wins, as in PyTorch. */
 static void take_row(real *y, int32_t *at, const real *x, int32_t place, int32_t stride, int64_t n) {
   WTL_INDEPENDENT
   for (int64_t k = 0; k < n; k++) {
@@ -78,7 +83,8 @@ static void take_row(real *y, int32_t *at, const real *x, int32_t place, int32_t
 /* Tap by tap in row-major order, so that the first of equals stays. */
 static void forward_plane(const pool *p, real *y, int32_t *at, const real *x) {
   int64_t i0, i1, j0, j1;
-  for (int64_t i = 0, o = 0; i < p->out_height; i++) { /* the first tap of a window is its maximum so far, whatever it is */
+  /* The first tap of a window is its maximum so far, whatever it is. */
+  for (int64_t i = 0, o = 0; i < p->out_height; i++) {
     int64_t h = i * p->stride[0] - p->pad[0];
     for (int64_t j = 0; j < p->out_width; j++, o++) {
       int64_t w = j * p->stride[1] - p->pad[1];
@@ -92,7 +98,8 @@ static void forward_plane(const pool *p, real *y, int32_t *at, const real *x) {
       int64_t left = valid(p, 1, t, p->width, p->out_width, &j0, &j1);
       for (int64_t i = i0; i < i1; i++) {
         int64_t place = (top + i * p->stride[0]) * p->width + left + j0 * p->stride[1];
-        take_row(y + i * p->out_width + j0, at + i * p->out_width + j0, x + place, (int32_t)place, (int32_t)p->stride[1], j1 - j0);
+        take_row(y + i * p->out_width + j0, at + i * p->out_width + j0, x + place, (int32_t)place,
+                 (int32_t)p->stride[1], j1 - j0);
       }
     }
   }
@@ -105,7 +112,8 @@ static void forward_planes(void *arg, int64_t begin, int64_t end, int thread) {
   int32_t *at = p->c->saved ? p->c->saved : p->c->scratch;
   (void)thread;
   for (int64_t u = begin; u < end; u++)
-    forward_plane(p, (real *)p->c->out[0].data + u * out_plane, at + u * out_plane, (const real *)p->c->in[0].data + u * plane);
+    forward_plane(p, (real *)p->c->out[0].data + u * out_plane, at + u * out_plane,
+                  (const real *)p->c->in[0].data + u * plane);
 }
 
 static wtl_status forward(wtl_call *c) {

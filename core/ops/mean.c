@@ -4,7 +4,8 @@
 
 #if WTL_ONCE
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
-  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]) + wtl_rule_bytes(f, &f->out[0]);
+  double n = (double)wtl_shape_numel(&f->in[0]),
+         bytes = wtl_rule_bytes(f, &f->in[0]) + wtl_rule_bytes(f, &f->out[0]);
   *forward = (wtl_cost){ n, bytes };
   *backward = (wtl_cost){ n, bytes };
 }

@@ -57,8 +57,9 @@ wtl_status wtl_rule_range(const wtl_infer *f, int attr, int64_t low) {
   const wtl_attr *a = &f->attr[attr];
   for (int k = 0; k < a->n; k++)
     if (a->i[k] < low || a->i[k] > INT32_MAX)
-      return wtl_fail(f->ctx, WTL_ERR_ARG, "%s: %s is %lld; it must be at %s %lld", f->op->name, f->op->attr[attr].name,
-                      (long long)a->i[k], a->i[k] < low ? "least" : "most", (long long)(a->i[k] < low ? low : INT32_MAX));
+      return wtl_fail(f->ctx, WTL_ERR_ARG, "%s: %s is %lld; it must be at %s %lld", f->op->name,
+                      f->op->attr[attr].name, (long long)a->i[k], a->i[k] < low ? "least" : "most",
+                      (long long)(a->i[k] < low ? low : INT32_MAX));
   return WTL_OK;
 }
 
@@ -78,10 +79,12 @@ wtl_status wtl_rule_reduce(wtl_infer *f) {
   for (int k = 0; k < dims->n; k++) {
     int64_t d = dims->i[k];
     if (d < -x->ndim || d >= x->ndim)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; it has no dim %lld", f->op->name, SHAPE(x), (long long)d);
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; it has no dim %lld", f->op->name, SHAPE(x),
+                      (long long)d);
     unsigned bit = 1u << (d < 0 ? d + x->ndim : d);
     if (seen & bit)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; dim %lld is given twice", f->op->name, SHAPE(x), (long long)d);
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; dim %lld is given twice", f->op->name, SHAPE(x),
+                      (long long)d);
     seen |= bit;
   }
   unsigned axes = wtl_reduced_axes(dims, x->ndim);
@@ -100,8 +103,8 @@ wtl_status wtl_rule_labels(wtl_infer *f) {
   if (logits->ndim != 2)
     return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: logits is %s; it must be (N,C)", f->op->name, SHAPE(logits));
   if (target->ndim != 1 || target->size[0] != logits->size[0])
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: logits is %s, target is %s; target must be [%lld]", f->op->name, SHAPE(logits),
-                    SHAPE(target), (long long)logits->size[0]);
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: logits is %s, target is %s; target must be [%lld]", f->op->name,
+                    SHAPE(logits), SHAPE(target), (long long)logits->size[0]);
   f->out[0].ndim = 0;
   return WTL_OK;
 }
@@ -111,7 +114,8 @@ wtl_status wtl_check_labels(const wtl_call *c, const char *what) {
   int64_t rows = c->in[0].size[0], classes = c->in[0].size[1];
   for (int64_t n = 0; n < rows; n++)
     if (target[n] < 0 || target[n] >= classes)
-      return wtl_fail(c->ctx, WTL_ERR_ARG, "%s: the target of row %lld is %lld; with %lld classes it must be in 0..%lld", what,
+      return wtl_fail(c->ctx, WTL_ERR_ARG,
+                      "%s: the target of row %lld is %lld; with %lld classes it must be in 0..%lld", what,
                       (long long)n, (long long)target[n], (long long)classes, (long long)classes - 1);
   return WTL_OK;
 }

@@ -15,8 +15,9 @@
 #define MARKED(s, c) ((unsigned)((s)[0] == (c)))
 #define NAME(s) &(s)[(s)[0] == '?' || (s)[0] == '#' || (s)[0] == '=']
 #define GIVEN(s) ((s)[0] != 0)
-#define EACH(f, c, a0, a1, a2, a3, a4, a5, a6, a7) \
-  (f(a0, c) | f(a1, c) << 1 | f(a2, c) << 2 | f(a3, c) << 3 | f(a4, c) << 4 | f(a5, c) << 5 | f(a6, c) << 6 | f(a7, c) << 7)
+#define EACH(f, c, a0, a1, a2, a3, a4, a5, a6, a7)              \
+  (f(a0, c) | f(a1, c) << 1 | f(a2, c) << 2 | f(a3, c) << 3 |   \
+   f(a4, c) << 4 | f(a5, c) << 5 | f(a6, c) << 6 | f(a7, c) << 7)
 #define COUNT(a0, a1, a2, a3, a4, a5, a6, a7) \
   (GIVEN(a0) + GIVEN(a1) + GIVEN(a2) + GIVEN(a3) + GIVEN(a4) + GIVEN(a5) + GIVEN(a6) + GIVEN(a7))
 #define IN_8(a0, a1, a2, a3, a4, a5, a6, a7, ...)                                    \
@@ -85,7 +86,8 @@ void wtl_op_defaults(const wtl_op *op, wtl_attr attrs[WTL_MAX_ATTRS]) {
 /* ---- checks before an op's own rule ---- */
 
 static wtl_status check_attr(const wtl_infer *f, int k) {
-  static const char *const wants[] = { "one integer", "two integers", "up to 8 integers", "a number", "true or false" };
+  static const char *const wants[] = { "one integer", "two integers", "up to 8 integers", "a number",
+                                       "true or false" };
   const wtl_attr_spec *s = &f->op->attr[k];
   const wtl_attr *a = &f->attr[k];
   bool fits = false;
@@ -114,7 +116,8 @@ static wtl_status check_input(const wtl_infer *f, int k) {
 wtl_status wtl_op_infer(wtl_infer *f) {
   const wtl_op *op = f->op;
   if (f->real != WTL_F32 && f->real != WTL_F64)
-    return wtl_fail(f->ctx, WTL_ERR_DTYPE, "%s: it computes in f32 or f64, not %s", op->name, wtl_dtype_name(f->real));
+    return wtl_fail(f->ctx, WTL_ERR_DTYPE, "%s: it computes in f32 or f64, not %s", op->name,
+                    wtl_dtype_name(f->real));
   if (f->n_in < 0 || f->n_in > op->n_in)
     return wtl_fail(f->ctx, WTL_ERR_ARG, "%s: %d inputs; it takes at most %d", op->name, f->n_in, op->n_in);
   for (int k = 0; k < op->n_in; k++) WTL_TRY(check_input(f, k));

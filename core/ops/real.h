@@ -19,7 +19,8 @@ typedef float real;
 #define WTL_ONCE 1
 #endif
 
-/* Before a loop whose rounds do not depend on each other: element i is written from element i alone, in place or not. */
+/* Before a loop whose rounds do not depend on each other: element i is written from element i alone, in place or
+ * not. */
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wpass-failed" /* a hint; sanitizers and -O0 do without */
 #define WTL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

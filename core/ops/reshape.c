@@ -1,4 +1,5 @@
-/* reshape: y is x under another shape. Row in ops.def. In plans y is x's memory and nothing runs; at once, it is a copy. */
+/* reshape: y is x under another shape. Row in ops.def. In plans y is x's memory and nothing runs; at once, it is a
+ * copy. */
 #include "real.h"
 #include "rules.h"
 
@@ -14,11 +15,12 @@ static wtl_status infer(wtl_infer *f) {
   *y = wanted;
   for (int k = 0; k < shape->n; k++) {
     if (y->size[k] == 0 && k >= x->ndim)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "reshape: x is %s, shape is %s; dim %d is to be kept, but x has none", SHAPE(x),
-                      SHAPE(&wanted), k);
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "reshape: x is %s, shape is %s; dim %d is to be kept, but x has none",
+                      SHAPE(x), SHAPE(&wanted), k);
     if (y->size[k] == 0) y->size[k] = x->size[k];
     if (y->size[k] < -1 || (y->size[k] == -1 && open >= 0))
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "reshape: x is %s, shape is %s; sizes are positive, and at most one is -1", SHAPE(x),
+      return wtl_fail(f->ctx, WTL_ERR_SHAPE,
+                      "reshape: x is %s, shape is %s; sizes are positive, and at most one is -1", SHAPE(x),
                       SHAPE(&wanted));
     if (y->size[k] == -1) open = k;
     else fits = fits && !__builtin_mul_overflow(known, y->size[k], &known);
@@ -30,8 +32,8 @@ static wtl_status infer(wtl_infer *f) {
     fits = fits && known == n;
   }
   if (fits) return WTL_OK;
-  return wtl_fail(f->ctx, WTL_ERR_SHAPE, "reshape: x is %s, shape is %s; x has %lld elements", SHAPE(x), SHAPE(&wanted),
-                  (long long)n);
+  return wtl_fail(f->ctx, WTL_ERR_SHAPE, "reshape: x is %s, shape is %s; x has %lld elements", SHAPE(x),
+                  SHAPE(&wanted), (long long)n);
 }
 
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {

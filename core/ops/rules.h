@@ -1,5 +1,5 @@
-/* What the shape rules and kernels of several ops share, none of it dependent on the element type: texts of shapes,
- * reduced axes, labels, operands walked together. Bodies in op_rules.c; loops over elements are in walk.h. */
+/* What the shape rules and kernels of several ops share, none of it dependent on the element type: texts of
+ * shapes, reduced axes, labels, operands walked together. Bodies in op_rules.c; loops over elements are in walk.h. */
 #ifndef WTL_RULES_H
 #define WTL_RULES_H
 
@@ -33,8 +33,8 @@ typedef struct wtl_axes {
   int64_t size[WTL_MAX_DIMS], stride[WTL_OPERANDS][WTL_MAX_DIMS];
   unsigned marked; /* axes made of marked ones */
 } wtl_axes;
-/* The n operands are broadcast to v's shape (of which only the sizes count), aligned at the last axis: their stride is 0 where they
- * repeat. Marked axes of v are never merged with others. */
+/* The n operands are broadcast to v's shape (of which only the sizes count), aligned at the last axis: their
+ * stride is 0 where they repeat. Marked axes of v are never merged with others. */
 void wtl_axes_init(wtl_axes *a, const wtl_view *v, int n, const wtl_view *const operand[], unsigned marked);
 /* Axes of v along which the operand repeats. */
 unsigned wtl_repeated_axes(const wtl_view *v, const wtl_view *operand);

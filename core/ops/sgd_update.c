@@ -9,18 +9,19 @@ static wtl_status infer(wtl_infer *f) {
   const wtl_shape *p = &f->in[P];
   bool momentum = f->present[M];
   if (!wtl_shape_equal(p, &f->in[G]) || (momentum && !wtl_shape_equal(p, &f->in[M])))
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "sgd_update: p is %s, g is %s, m is %s; they must be of one shape", SHAPE(p),
-                    SHAPE(&f->in[G]), momentum ? SHAPE(&f->in[M]) : "absent");
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "sgd_update: p is %s, g is %s, m is %s; they must be of one shape",
+                    SHAPE(p), SHAPE(&f->in[G]), momentum ? SHAPE(&f->in[M]) : "absent");
   if (f->in[H].ndim != 1 || f->in[H].size[0] != 3 || f->in_dtype[H] != WTL_F64)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "sgd_update: h is %s %s; it must be f64 [3]", wtl_dtype_name(f->in_dtype[H]),
-                    SHAPE(&f->in[H]));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "sgd_update: h is %s %s; it must be f64 [3]",
+                    wtl_dtype_name(f->in_dtype[H]), SHAPE(&f->in[H]));
   return WTL_OK;
 }
 
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
   double n = (double)wtl_shape_numel(&f->in[P]), bytes = wtl_rule_bytes(f, &f->in[P]);
   bool momentum = f->present[M], nesterov = f->attr[0].i[0];
-  *forward = (wtl_cost){ n * (4 + (momentum ? 2 : 0) + (momentum && nesterov ? 2 : 0)), bytes * (momentum ? 5 : 3) };
+  *forward = (wtl_cost){ n * (4 + (momentum ? 2 : 0) + (momentum && nesterov ? 2 : 0)),
+                          bytes * (momentum ? 5 : 3) };
   *backward = (wtl_cost){ 0, 0 };
 }
 

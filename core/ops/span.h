@@ -1,6 +1,6 @@
 /* Inner loops on contiguous spans of `real`, written so that compilers vectorize them without reordering sums on
- * their own: a sum is kept in lanes, always as many, added in order at the end; unrolled, gcc keeps them in registers.
- * Include after real.h. */
+ * their own: a sum is kept in lanes, always as many, added in order at the end; unrolled, gcc keeps them in
+ * registers. Include after real.h. */
 #ifndef WTL_SPAN_H
 #define WTL_SPAN_H
 
@@ -64,6 +64,8 @@ static inline void span_axpy(real *restrict y, real a, const real *restrict x, i
 }
 
 /* Chunk size such that a chunk does about 2 x WTL_SPAN multiplications, `each` per unit. */
-static inline int64_t span_grain(int64_t each) { return each >= 2 * WTL_SPAN ? 1 : 2 * WTL_SPAN / (each < 1 ? 1 : each); }
+static inline int64_t span_grain(int64_t each) {
+  return each >= 2 * WTL_SPAN ? 1 : 2 * WTL_SPAN / (each < 1 ? 1 : each);
+}
 
 #endif

@@ -15,7 +15,8 @@ static void map_span(void *arg, int64_t begin, int64_t end, int thread) {
   int64_t length = x->size[last], sa = x->stride[0][last], sb = x->stride[1][last];
   (void)thread;
   while (begin < end) {
-    int64_t row = begin / length, col = begin % length, n = length - col < end - begin ? length - col : end - begin;
+    int64_t row = begin / length, col = begin % length,
+            n = length - col < end - begin ? length - col : end - begin;
     int64_t a = col * sa, b = col * sb;
     for (int d = last - 1; d >= 0; d--) {
       int64_t k = row % x->size[d];
@@ -50,7 +51,8 @@ typedef struct reduce_job {
 } reduce_job;
 
 /* Offsets of element `index` of `n` axes, in row-major order. */
-static void locate(int64_t index, int n, const int64_t *size, const int64_t *xs, const int64_t *zs, int64_t *x, int64_t *z) {
+static void locate(int64_t index, int n, const int64_t *size, const int64_t *xs, const int64_t *zs, int64_t *x,
+                   int64_t *z) {
   for (int d = n - 1; d >= 0; d--) {
     int64_t k = index % size[d];
     index /= size[d];
@@ -109,14 +111,16 @@ static void reduce_columns(void *arg, int64_t begin, int64_t end, int thread) {
   }
 }
 
-void REAL(wtl_reduce)(wtl_ctx *ctx, const wtl_view *x, const wtl_view *z, unsigned reduced, double scale, real *y) {
+void REAL(wtl_reduce)(wtl_ctx *ctx, const wtl_view *x, const wtl_view *z, unsigned reduced, double scale,
+                      real *y) {
   reduce_job j = { .x = x->data, .z = z ? z->data : NULL, .y = y, .scale = scale, .rows = 1 };
   int64_t outputs = 1, each = 1;
   wtl_axes axes;
   wtl_axes_init(&axes, x, 2, (const wtl_view *const[]){ x, z ? z : x }, reduced);
   for (int d = 0; d < axes.ndim; d++) {
     bool sum = axes.marked >> d & 1;
-    int64_t *size = sum ? j.size : j.kept_size, *xs = sum ? j.x_stride : j.kept_x, *zs = sum ? j.z_stride : j.kept_z;
+    int64_t *size = sum ? j.size : j.kept_size, *xs = sum ? j.x_stride : j.kept_x,
+            *zs = sum ? j.z_stride : j.kept_z;
     int k = sum ? j.reduced++ : j.kept++;
     size[k] = axes.size[d];
     xs[k] = axes.stride[0][d];
@@ -125,7 +129,8 @@ void REAL(wtl_reduce)(wtl_ctx *ctx, const wtl_view *x, const wtl_view *z, unsign
   }
   bool columns = j.kept > 0 && j.kept_x[j.kept - 1] == 1 && !(axes.marked >> (axes.ndim - 1) & 1);
   if (columns) {
-    int64_t width = j.kept_size[j.kept - 1], blocks = width ? outputs / width * ((width + COLUMNS - 1) / COLUMNS) : 0;
+    int64_t width = j.kept_size[j.kept - 1],
+            blocks = width ? outputs / width * ((width + COLUMNS - 1) / COLUMNS) : 0;
     j.rows = each;
     wtl_parallel(ctx, blocks, span_grain(each * COLUMNS), reduce_columns, &j);
     return;
@@ -148,7 +153,8 @@ static void spread_span(void *arg, int64_t begin, int64_t end, int thread) {
   real scale = j->scale;
   (void)thread;
   while (begin < end) {
-    int64_t row = begin / length, col = begin % length, n = length - col < end - begin ? length - col : end - begin;
+    int64_t row = begin / length, col = begin % length,
+            n = length - col < end - begin ? length - col : end - begin;
     int64_t at = col * stride;
     for (int d = last - 1; d >= 0; d--) {
       at += row % a->size[d] * a->stride[0][d];

@@ -1,5 +1,5 @@
-/* Loops over strided and broadcast operands for the ops that take them: a function of two, a sum over axes, a value spread
- * along axes. Compiled for float and double like the ops. Include after real.h. */
+/* Loops over strided and broadcast operands for the ops that take them: a function of two, a sum over axes, a
+ * value spread along axes. Compiled for float and double like the ops. Include after real.h. */
 #ifndef WTL_WALK_H
 #define WTL_WALK_H
 
@@ -10,8 +10,8 @@ typedef void (*REAL(wtl_row2))(real *y, const real *a, int64_t sa, const real *b
 
 /* y (contiguous) = f(a, b), a and b broadcast to y. */
 void REAL(wtl_map2)(wtl_ctx *ctx, const wtl_view *y, const wtl_view *a, const wtl_view *b, REAL(wtl_row2) row);
-/* y (contiguous: x's axes without the reduced ones) = scale * sum over the reduced axes of x, or of x*z where z is given
- * (broadcast to x). Summed in double, in an order that does not depend on the threads. */
+/* y (contiguous: x's axes without the reduced ones) = scale * sum over the reduced axes of x, or of x*z where z is
+ * given (broadcast to x). Summed in double, in an order that does not depend on the threads. */
 void REAL(wtl_reduce)(wtl_ctx *ctx, const wtl_view *x, const wtl_view *z, unsigned reduced, double scale, real *y);
 /* y (contiguous) = scale * x, where x (contiguous) has y's axes without the spread ones. */
 void REAL(wtl_spread)(wtl_ctx *ctx, const wtl_view *y, unsigned spread, double scale, const real *x);

@@ -1,6 +1,6 @@
 /* Cases of every op, as text, for the tests that walk the op table: shapes of the inputs in order ("-": absent,
- * "[]": a scalar) and attributes that differ from their defaults. Values come from seeded random numbers, by the inputs'
- * names. Large cases are for what needs many chunks of work; they are too large for a gradient check. */
+ * "[]": a scalar) and attributes that differ from their defaults. Values come from seeded random numbers, by the
+ * inputs' names. Large cases are for what needs many chunks of work; they are too large for a gradient check. */
 #ifndef OP_CASES_H
 #define OP_CASES_H
 
@@ -113,7 +113,8 @@ static inline void op_parse_attrs(const wtl_op *op, const char *text, wtl_attr a
   wtl_op_defaults(op, attr);
   while (*text) {
     int k = 0, n = (int)strcspn(text, "=");
-    while (k < op->n_attr && ((int)strlen(op->attr[k].name) != n || strncmp(op->attr[k].name, text, (size_t)n))) k++;
+    while (k < op->n_attr && ((int)strlen(op->attr[k].name) != n || strncmp(op->attr[k].name, text, (size_t)n)))
+      k++;
     if (k == op->n_attr) fail_msg("%s has no attribute \"%.*s\"", op->name, n, text);
     text += n + 1;
     attr[k].n = 0;
@@ -184,7 +185,9 @@ static inline void op_setup_free(op_setup *s) {
 }
 
 /* What a case computes: outputs, gradients for random output gradients, and the state it leaves. */
-typedef struct op_result { wtl_tensor *out[WTL_MAX_OUT], *dout[WTL_MAX_OUT], *din[WTL_MAX_IN], *state[WTL_MAX_IN]; } op_result;
+typedef struct op_result {
+  wtl_tensor *out[WTL_MAX_OUT], *dout[WTL_MAX_OUT], *din[WTL_MAX_IN], *state[WTL_MAX_IN];
+} op_result;
 
 static inline wtl_status op_result_run(const op_setup *s, op_result *r) {
   memset(r, 0, sizeof *r);
@@ -236,7 +239,8 @@ static inline bool op_same_bits(const wtl_tensor *a, const wtl_tensor *b) {
 static inline bool op_same_result(const op_result *a, const op_result *b) {
   bool same = true;
   for (int j = 0; j < WTL_MAX_OUT; j++) same &= op_same_bits(a->out[j], b->out[j]);
-  for (int i = 0; i < WTL_MAX_IN; i++) same &= op_same_bits(a->din[i], b->din[i]) && op_same_bits(a->state[i], b->state[i]);
+  for (int i = 0; i < WTL_MAX_IN; i++)
+    same &= op_same_bits(a->din[i], b->din[i]) && op_same_bits(a->state[i], b->state[i]);
   return same;
 }
 

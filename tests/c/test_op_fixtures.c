@@ -1,5 +1,5 @@
-/* Single ops against PyTorch's float64 results (tests/golden/ops, written by make_ops.py): the plain kernels in f64 to
- * 1e-10, and in f32 to 1e-5 forward and 1e-4 backward, norm-relative. Every op must have a fixture. */
+/* Single ops against PyTorch's float64 results (tests/golden/ops, written by make_ops.py): the plain kernels in
+ * f64 to 1e-10, and in f32 to 1e-5 forward and 1e-4 backward, norm-relative. Every op must have a fixture. */
 #include "op_cases.h"
 
 /* One case of a file: tensors by "CASE.what.name". */
@@ -35,7 +35,8 @@ static wtl_tensor *converted(const fixture *x, wtl_tensor *t, const char *name, 
 }
 
 /* How many were found; a case that compares nothing is a mistake. */
-static int expect(const fixture *x, const char *what, const char *name, wtl_tensor *got, wtl_dtype real, double f32_bound) {
+static int expect(const fixture *x, const char *what, const char *name, wtl_tensor *got, wtl_dtype real,
+                  double f32_bound) {
   wtl_tensor *want = part(x, what, name);
   if (!want) return 0;
   assert_non_null(got);

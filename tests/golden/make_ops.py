@@ -46,14 +46,15 @@ class Fixture:
         self.tensors[f"{case}.{what}.{name}"] = np.asarray(value)
 
     def case(self, name, f, inputs, attrs=None, changed=()):
-        """f(**inputs, **attrs) -> output. Labels are i64; inputs in `changed` have no gradient and are stored afterwards."""
+        """f(**inputs, **attrs) -> output. Inputs in `changed` have no gradient and are stored afterwards."""
         attrs = attrs or {}
         for k, t in inputs.items():
             self.put(name, "in", k, t.clone())
             if t.dtype == torch.float64 and k not in changed:
                 t.requires_grad_()
         for k, v in attrs.items():
-            self.put(name, "attr", k, np.atleast_1d(np.asarray(v, dtype=np.float64 if isinstance(v, float) else np.int64)))
+            dtype = np.float64 if isinstance(v, float) else np.int64
+            self.put(name, "attr", k, np.atleast_1d(np.asarray(v, dtype=dtype)))
         y = f(**inputs, **attrs)
         self.put(name, "out", "0", y)
         for k in changed:
@@ -79,7 +80,8 @@ def conv2d():
     o = Fixture("conv2d")
     o.case("plain", f, dict(x=randn(2, 3, 7, 9), w=randn(5, 3, 3, 3), b=randn(5)))
     o.case("padded", f, dict(x=randn(2, 3, 8, 8), w=randn(17, 3, 3, 3)), dict(padding=(1, 1)))
-    o.case("strided", f, dict(x=randn(2, 17, 9, 7), w=randn(4, 17, 3, 3), b=randn(4)), dict(stride=(2, 2), padding=(1, 1)))
+    o.case("strided", f, dict(x=randn(2, 17, 9, 7), w=randn(4, 17, 3, 3), b=randn(4)),
+           dict(stride=(2, 2), padding=(1, 1)))
     o.case("uneven", f, dict(x=randn(1, 2, 11, 8), w=randn(3, 2, 5, 2), b=randn(3)),
            dict(stride=(3, 2), padding=(2, 1), dilation=(2, 1)))
     o.case("grouped", f, dict(x=randn(2, 6, 5, 6), w=randn(9, 2, 3, 3)), dict(padding=(1, 1), groups=3))
@@ -219,8 +221,9 @@ def count_correct():
 def sgd_update():
     """Three steps of torch.optim.SGD, each a case: h is lr, momentum, weight decay; m starts at zero."""
     o = Fixture("sgd_update")
-    for kind, momentum, nesterov, decay in (("plain", 0.0, 0, 0.0), ("decay", 0.0, 0, 5e-4), ("momentum", 0.9, 0, 0.0),
-                                            ("momentum_decay", 0.9, 0, 5e-4), ("nesterov", 0.9, 1, 1e-2)):
+    for kind, momentum, nesterov, decay in (
+            ("plain", 0.0, 0, 0.0), ("decay", 0.0, 0, 5e-4), ("momentum", 0.9, 0, 0.0),
+            ("momentum_decay", 0.9, 0, 5e-4), ("nesterov", 0.9, 1, 1e-2)):
         p = randn(17)
         opt = torch.optim.SGD([p], lr=0.1, momentum=momentum, nesterov=bool(nesterov), weight_decay=decay)
         m = torch.zeros_like(p)
