@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034 # the lists are used where this is sourced
 # Sourced by examples/quickstart.sh and tests/run.sh: the one list of Debian packages, their
 # installation where some are missing, and the build. Expects the current folder to be the
 # repository's root and `set -eu`.

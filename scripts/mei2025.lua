@@ -98,6 +98,9 @@ end
 
 local function load_data(o)
   local sets = need(wattle.data.fashion_mnist { dir = o.data })
+  if #sets.train <= VALIDATION_IMAGES then
+    die(("--data: %d training images; %d of them are for validation"):format(#sets.train, VALIDATION_IMAGES))
+  end
   local train, val = sets.train:split({ #sets.train - VALIDATION_IMAGES, VALIDATION_IMAGES }, VALIDATION_SEED)
   if o.train_images < #train then train = train:take(o.train_images) end
   return { train = train, val = val, test = sets.test }
@@ -274,6 +277,9 @@ end
 
 local function main()
   local o = cli.main(spec, arg)
+  if not o.given.width and not o.model:find "^resnet" then o.width = nil end -- --quick's is for resnets
+  local known, message = pcall(new_model, o)
+  if not known then die((message:gsub("^%S+:%d+: ", ""))) end
   if o.threads then core.threads(o.threads) end
   o.out = o.out or os.date "mei2025-%Y%m%d-%H%M%S"
   local seeds, began = seeds_of(o.seeds), core.now()

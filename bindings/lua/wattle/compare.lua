@@ -34,7 +34,10 @@ end
 
 local function key_of(row, by)
   local parts = {}
-  for i, name in ipairs(by) do parts[i] = tostring(row[name]) end
+  for i, name in ipairs(by) do
+    local v = row[name]
+    parts[i] = type(v) == "number" and ("%.17g"):format(v) or tostring(v) -- 8 and 8.0 are one level
+  end
   return table.concat(parts, "\0")
 end
 

@@ -166,7 +166,7 @@ end
 -- "key: value" lines as a table.
 local function key_values(text)
   local out = {}
-  for key, value in text:gmatch "([^\n:]+):%s*([^\n]*)" do out[key] = value end
+  for key, value in text:gmatch "([^\n:]+):[ \t]*([^\n]*)" do out[key] = value end
   return out
 end
 
@@ -483,7 +483,8 @@ local function execute(o)
   cols = results.extend(cols, o.columns or {})
   local meter <close> = open_meter(o.meter)
   local description = meter:describe()
-  local source = { name = key_values(description).source, domain = key_values(description).domains }
+  local told = key_values(description)
+  local source = { name = told.source, domain = told.domains ~= "" and told.domains or nil }
   local common = common_values(o, source)
   -- Everything that is known before the first run must fit its column: a long experiment does not end on a typo.
   for _, run in ipairs(runs) do

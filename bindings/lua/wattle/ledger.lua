@@ -24,13 +24,13 @@ local function book_energy(entry, r)
   if r.method == "estimated" then
     add(entry, "energy_est_j", r.exclusive_j)
     add(entry, "whole_est_j", r.energy_j)
-    entry.reason = "no counter: the estimate is from CPU time"
+    entry.reason = "no counter: modelled from CPU time"
     return
   end
   add(entry, "missing_s", r.missing_s)
   if r.method == "missing" or r.below_resolution or not r.energy_j then
     entry.method, entry.lost = "missing", true
-    entry.reason = r.below_resolution and "below resolution" or r.reason
+    entry.reason = r.below_resolution and "below resolution" or r.reason ~= "" and r.reason or nil
   elseif not entry.lost then
     add(entry, "energy_j", r.exclusive_j)
     add(entry, "whole_j", r.energy_j)

@@ -1,0 +1,306 @@
+-- wattle.experiment: the plan, the rows and files it leaves, what becomes of a run that fails, and whether pandas and
+-- R read runs.csv with their defaults as what it is.
+
+local wattle = require "wattle"
+local experiment = require "wattle.experiment"
+local results = require "wattle.results"
+local t = require "harness"
+local test, check, equal, near, raises = t.test, t.check, t.equal, t.near, t.raises
+local core = wattle.core
+
+local scratch = os.tmpname() .. ".d"
+local count = 0
+local function new_out()
+  count = count + 1
+  return ("%s/%d"):format(scratch, count)
+end
+
+local function with(defaults, o)
+  for k, v in pairs(o) do defaults[k] = v end
+  return defaults
+end
+
+-- A small experiment whose runs do nothing.
+local function small(o)
+  return with({ name = "small", out = new_out(), factors = { technique = { "baseline", "scr_zero" } }, progress = false,
+                run = function() return {} end }, o)
+end
+
+local function slurp(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+---- the plan ----
+
+test("blocks of one seed and repeat hold every case once, in an order of their own", function()
+  local o = { name = "plan", factors = { level = { 8, 16 }, technique = { "a", "b", "c" }, fast = { true } }, seeds = { 5, 7 }, repeats = 2 }
+  local runs, cases = experiment.plan(o)
+  equal(#cases, 6)
+  equal(#runs, 24)
+  local orders, ids = {}, {}
+  for i, run in ipairs(runs) do
+    equal(run.run_order, i)
+    equal(run.block, (i - 1) // 6 + 1)
+    ids[run.run_id] = (ids[run.run_id] or 0) + 1
+    local id = run.run_id:gsub("%-s%d+%-r%d+$", "")
+    orders[run.block] = (orders[run.block] or "") .. id .. " "
+  end
+  for id, n in pairs(ids) do
+    equal(n, 1)
+    check(results.is_identifier(id))
+  end
+  check(ids["a-level8-fasttrue-s5-r1"], "ids are made of the columns' order, then the names'")
+  local distinct, n = {}, 0
+  for _, order in ipairs(orders) do
+    if not distinct[order] then distinct[order], n = true, n + 1 end
+  end
+  check(n > 1, "blocks should differ in their order")
+  local again = experiment.plan(o)
+  for i, run in ipairs(again) do equal(run.run_id, runs[i].run_id) end
+end)
+
+test("a list of cases is taken as it is", function()
+  local runs = experiment.plan { name = "list", factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } } }
+  local ids = { [runs[1].run_id] = true, [runs[2].run_id] = true }
+  check(ids["baseline-s1-r1"] and ids["scr_zero-level8-bits-s1-r1"])
+end)
+
+---- cells ----
+
+test("cells read as what they are, and columns never mix", function()
+  local text = { name = "c", type = "text" }
+  for _, bad in ipairs { "nan", "NA", "inf", "TRUE", "t", "1e5", "", "-x", "3f2a", "None", "null", "a\nb" } do
+    equal(results.cell(text, bad), nil)
+  end
+  equal(results.cell(text, "scr_zero"), "scr_zero")
+  equal(results.cell(text, 'a "b", c'), '"a ""b"", c"')
+  equal(results.cell(text, nil), "NA")
+  local number = { name = "c", type = "number" }
+  equal(results.cell(number, 91), "91.0")
+  equal(results.cell(number, 0.1), "0.1")
+  equal(results.cell(number, 1e300), "1e+300")
+  equal(results.cell(number, 0 / 0), "NA")
+  equal(tonumber(results.cell(number, 1 / 3)), 1 / 3)
+  equal(results.cell({ name = "c", type = "integer" }, 3.0), "3")
+  equal(results.cell({ name = "c", type = "integer" }, 3.5), nil)
+  equal(results.cell({ name = "c", type = "boolean" }, false), "FALSE")
+  equal(results.cell({ name = "c", type = "boolean" }, 1), nil)
+  equal(results.identifier("3f2a", "host_"), "host_3f2a")
+  equal(results.identifier("inf", "host_"), "host_inf")
+  raises(function() results.extend(results.runs, { { "Loss", "number" } }) end, "lower%-case")
+  raises(function() results.extend(results.runs, { { "loss", "number" } }) end, "already")
+  raises(function() results.extend(results.runs, { { "x", "float" } }) end, "text, integer")
+end)
+
+test("the columns of runs.csv are those that were fixed", function()
+  equal(results.header(results.runs), "run_id,experiment,block,run_order,host,shard,status,model,dataset,init,init_sha256,"
+    .. "technique,level,level_unit,seed,repeat,backend,threads,dtype,bf16_native,steps,samples_seen,epochs,val_top1_pct,"
+    .. "test_top1_pct,macro_f1,loss,params,nonzeros,flops_per_image,flops_executed_per_image,disk_bytes,peak_rss_bytes,"
+    .. "duration_s,images_per_s,energy_source,energy_method,energy_domains,energy_j,energy_net_j,energy_est_j,"
+    .. "energy_missing_s,idle_power_w,idle_sd_w,mean_power_w,duration_train_s,duration_eval_s,duration_compress_s,"
+    .. "energy_train_j,energy_eval_j,energy_compress_j,target_top1_pct,target_reached,duration_to_target_s,"
+    .. "energy_to_target_j,interrupted,cpu_s,other_cpu_s,steal_s,freq_mhz,temp_c,wattle_version,git_revision")
+  equal(results.header(results.energy):sub(1, 66), "run_id,region,source,domain,method,energy_j,missing_s,reason,energ")
+end)
+
+---- rows ----
+
+-- Something that takes a measurable while.
+local function work()
+  local x = 0
+  for i = 1, 200000 do x = x + i % 7 end
+  return x
+end
+
+test("rows, regions, epochs and the sidecar of a whole experiment", function()
+  local order = {}
+  local o = small {
+    seeds = { 1, 2, 3 }, constants = { model = "mlp", dtype = "f32" }, columns = { { "width", "integer" } },
+    factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits", depth = 2 } },
+    options = { lr = 0.1 },
+    prepare = function(stage)
+      local r <close> = stage:region "train"
+      work()
+      return { epoch_rows = { { epoch = 1, train_loss = 2.5 } } }
+    end,
+    run = function(case)
+      order[#order + 1] = case.run_id
+      do
+        local r <close> = case:region "train"
+        work()
+        do
+          local inner <close> = case:region "eval"
+          work()
+        end
+      end
+      return { test_top1_pct = 90 + case.seed, width = 4, samples_seen = 1000, steps = 10,
+               epoch_rows = { { epoch = 1, lr = 0.1, train_loss = 0.5, samples = 3 }, { epoch = 2, lr = 0.05, train_loss = 0.4 } } }
+    end,
+  }
+  local e = assert(experiment(o))
+  equal(#e.rows, 6)
+  equal(e.failed, 0)
+  for i, row in ipairs(e.rows) do
+    equal(row.run_id, order[i])
+    equal(row.run_order, i)
+    equal(row.status, "ok")
+    equal(row.model, "mlp")
+    equal(row.width, 4)
+    equal(row.test_top1_pct, 90.0 + row.seed)
+    equal(row.level, row.technique == "scr_zero" and 8.0 or nil)
+    equal(row.depth, row.technique == "scr_zero" and 2 or nil)
+    equal(row.energy_j, nil) -- no counters
+    equal(row.energy_method, "estimated")
+    check(row.energy_est_j and row.energy_est_j >= 0)
+    equal(row.interrupted, false)
+    check(row.duration_s > 0 and row.duration_train_s > 0 and row.duration_eval_s > 0)
+    check(row.duration_train_s + row.duration_eval_s <= row.duration_s + 1e-6, "stages add up to no more than the run")
+    near(row.images_per_s, 1000 / row.duration_train_s, 1e-6 * row.images_per_s)
+    check(results.is_identifier(row.host))
+  end
+  local epochs = assert(results.read(o.out .. "/epochs.csv", results.epochs))
+  equal(#epochs, 13)
+  equal(epochs[1].run_id, "prepare")
+  equal(epochs[2].run_id, order[1])
+  equal(epochs[3].train_loss, 0.4)
+  local energy = assert(results.read(o.out .. "/energy.csv", results.energy))
+  equal(#energy, 2 + 6 * 3)
+  for _, row in ipairs(energy) do
+    equal(row.energy_j, nil)
+    check(row.energy_est_j and row.reason)
+  end
+  local side = core.json_decode(slurp(o.out .. "/runs.json"))
+  equal(side.options.lr, 0.1)
+  equal(side.schema_version, 1)
+  equal(#side.columns["runs.csv"], #e.columns)
+  equal(side.counts.ok, 6)
+  check(side.build.version and side.host and side.started_utc and side.finished_utc and side.meter.description)
+end)
+
+test("a run that fails is a row, and the others go on", function()
+  local function run(case)
+    local r <close> = case:region "train"
+    if case.seed == 1 then error "no such luck" end
+    if case.seed == 2 then error "wattle: loss is nan" end
+    if case.seed == 3 then return { test_top1_pkt = 3 } end
+    if case.seed == 4 then return { loss = 0 / 0 } end
+    if case.seed == 5 then return { status = "diverged", epoch_rows = { { epoch = 1 } } } end
+    if case.seed == 6 then return { duration_s = 1.0 } end
+    return { test_top1_pct = 90 }
+  end
+  local o = small { factors = { technique = { "baseline" } }, seeds = { 1, 2, 3, 4, 5, 6, 7 }, raise = false, run = run }
+  local e = assert(experiment(o))
+  local status = {}
+  for i, row in ipairs(e.rows) do
+    status[i] = row.status
+    check(row.duration_s and row.duration_train_s)
+  end
+  equal(table.concat(status, " "), "failed diverged failed diverged diverged failed ok")
+  equal(e.failed, 6)
+  raises(function() experiment(small { run = run }) end, "2 of 2 runs did not end well")
+end)
+
+test("an interrupt ends the experiment and leaves whole rows", function()
+  local o = small { seeds = { 1, 2, 3 }, run = function(case)
+    if case.seed == 2 then error "interrupted!" end
+    return {}
+  end }
+  raises(function() experiment(o) end, "interrupted!")
+  equal(#assert(core.csv_read(o.out .. "/runs.csv")), 3)
+end)
+
+test("results are never mixed", function()
+  local o = small {}
+  assert(experiment(o))
+  local e, message = experiment(o)
+  equal(e, nil)
+  check(message:find "is not empty")
+  local file = o.out .. "/runs.csv"
+  local before = slurp(file)
+  e, message = experiment(small { out = file })
+  equal(e, nil)
+  check(message)
+  equal(slurp(file), before)
+end)
+
+test("misuse is told before anything runs", function()
+  local ran = false
+  local function refuse(o, part)
+    o = small(with({ run = function() ran = true end }, o))
+    raises(function() experiment(o) end, part)
+    check(not core.exists(o.out))
+  end
+  refuse({ seed = { 1 } }, "seeds")
+  refuse({ name = "2nd" }, "begin with a letter")
+  refuse({ seeds = { 1, 1 } }, "there twice")
+  refuse({ seeds = { "a" } }, "integers")
+  refuse({ repeats = 0 }, "repeats")
+  refuse({ run = "x" }, "run must be a function")
+  refuse({ factors = { technique = {} } }, "no values")
+  refuse({ factors = { seed = { 1 } } }, "cannot be called 'seed'")
+  refuse({ factors = { technique = { "baseline", 3 } } }, "column 'technique'")
+  refuse({ factors = { own = { "a", 3 } } }, "mixes text and integer")
+  refuse({ factors = { technique = { "nan" } } }, "begins with a letter")
+  refuse({ constants = { modle = "x" } }, "did you mean 'model'")
+  refuse({ columns = { { "loss", "number" } } }, "already")
+  check(not ran)
+end)
+
+---- other readers ----
+
+-- What the reader's program prints, or nil where it is not installed.
+local function output_of(command)
+  local pipe = assert(io.popen(command .. " 2>/dev/null"))
+  local text = pipe:read "a"
+  return pipe:close() and text or nil
+end
+
+local function readable_out()
+  local o = small {
+    factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } }, seeds = { 1, 2, 3 },
+    constants = { model = "mlp", dataset = "fashion_mnist", init_sha256 = "sha256_00e1" }, raise = false,
+    run = function(case)
+      if case.seed == 3 then error "no such luck" end
+      return { test_top1_pct = 91, val_top1_pct = 90.5, params = 100, target_reached = case.seed == 1 }
+    end,
+  }
+  assert(experiment(o))
+  return o.out .. "/runs.csv"
+end
+
+local expected = "block=integer run_order=integer seed=integer repeat=integer level=number test_top1_pct=number duration_s=number "
+  .. "energy_est_j=number interrupted=boolean run_id=text technique=text level_unit=text host=text init_sha256=text "
+  .. "wattle_version=text status=text "
+
+test("pandas reads runs.csv with its defaults", function()
+  local python
+  for _, candidate in ipairs { "/usr/bin/python3", "python3" } do
+    python = python or output_of(candidate .. " -c 'import pandas'") and candidate
+  end
+  if not python then return t.skip "pandas is not installed" end
+  local script = scratch .. "/read.py"
+  assert(core.write_file(script, [[
+import sys, pandas
+d = pandas.read_csv(sys.argv[1])
+names = {"int64": "integer", "float64": "number", "bool": "boolean", "object": "text"}
+print("".join("%s=%s " % (c, names[str(d[c].dtype)]) for c in sys.argv[2:]), end="")
+]]))
+  local names = expected:gsub("=%a+", "")
+  equal(output_of(("%s %s %s %s"):format(python, script, readable_out(), names)), expected)
+end)
+
+test("R reads runs.csv with its defaults", function()
+  if not output_of "Rscript -e 'cat(1)'" then return t.skip "R is not installed" end
+  local script = scratch .. "/read.R"
+  assert(core.write_file(script, [==[
+a <- commandArgs(TRUE)
+d <- read.csv(a[1])
+names <- c(integer = "integer", numeric = "number", logical = "boolean", character = "text")
+cat(sapply(a[-1], function(c) paste0(c, "=", names[class(d[[make.names(c)]])], " ")), sep = "")
+]==]))
+  local names = expected:gsub("=%a+", "")
+  equal(output_of(("Rscript %s %s %s"):format(script, readable_out(), names)), expected)
+end)
+
+os.execute("rm -rf " .. scratch .. " " .. scratch:sub(1, -3))

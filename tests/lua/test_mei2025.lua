@@ -1,0 +1,178 @@
+-- scripts/mei2025.lua as a command: the whole protocol on small made-up images of the right form, its files and exit
+-- codes, the same figures from the same seeds, and what it says to mistakes.
+
+local wattle = require "wattle"
+local results = require "wattle.results"
+local t = require "harness"
+local test, check, equal = t.test, t.check, t.equal
+local core = wattle.core
+
+local program = os.getenv "WATTLE_PROGRAM" or arg[-1]
+local scratch = os.tmpname() .. ".d"
+local data = scratch .. "/data"
+assert(core.mkdir(data))
+
+---- data: ten classes, told by a bright band, in noise ----
+
+local noise = {}
+do
+  local random = core.permutation(1, "test", "noise", 0, 4096):tolist()
+  for i, v in ipairs(random) do noise[i] = string.char(v % 160) end
+  noise = table.concat(noise):rep(2)
+end
+
+local function image(i, class)
+  local rows = {}
+  for r = 0, 27 do
+    local from = (i * 131 + r * 977) % 4096 + 1
+    local band = r >= 4 + 2 * class and r < 6 + 2 * class
+    rows[#rows + 1] = band and (i * 7 + r) % 5 > 0 and ("\220"):rep(28) or noise:sub(from, from + 27)
+  end
+  return table.concat(rows)
+end
+
+local function write_idx(prefix, n)
+  local images, labels = {}, {}
+  for i = 1, n do
+    local class = (i * 7 + i // 10) % 10
+    images[i], labels[i] = image(i, class), string.char(class)
+  end
+  assert(core.write_file(("%s/%s-images-idx3-ubyte"):format(data, prefix),
+                         string.pack(">I4I4I4I4", 0x803, n, 28, 28) .. table.concat(images)))
+  assert(core.write_file(("%s/%s-labels-idx1-ubyte"):format(data, prefix), string.pack(">I4I4", 0x801, n) .. table.concat(labels)))
+end
+write_idx("train", 5400)
+write_idx("t10k", 300)
+
+---- the command ----
+
+-- Exit status and all that was printed.
+local function mei2025(arguments)
+  local pipe = assert(io.popen(("'%s' mei2025 %s 2>&1"):format(program, arguments)))
+  local said = pipe:read "a"
+  local ok, _, code = pipe:close()
+  return ok and 0 or code, said
+end
+
+local function out(name)
+  return scratch .. "/" .. name
+end
+
+local columns = results.extend(results.runs, { { "width", "integer" }, { "train_images", "integer" },
+                                               { "batch_size", "integer" }, { "tune_lr", "number" } })
+
+local function rows_of(name)
+  return assert(results.read(out(name) .. "/runs.csv", columns))
+end
+
+local common = ("--data %s --model mlp --batch-size 20 --epochs 3 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 --threads 1"):format(data)
+
+test("every technique and level, three seeds, files and table", function()
+  local code, said = mei2025(("%s --seeds 3 --out %s"):format(common, out "all"))
+  equal(code, 0, said)
+  local rows = rows_of "all"
+  equal(#rows, 27)
+  local seen = {}
+  for _, row in ipairs(rows) do
+    local key = row.technique .. (row.level and (" %g"):format(row.level) or "")
+    seen[key] = (seen[key] or 0) + 1
+    equal(row.status, "ok")
+    equal(row.model, "mlp")
+    equal(row.dataset, "fashion_mnist")
+    equal(row.init, "fashion_mnist_e3")
+    equal(row.train_images, 400)
+    equal(row.samples_seen, 400)
+    equal(row.steps, 20)
+    equal(row.epochs, 1)
+    check(row.test_top1_pct > 60 and row.val_top1_pct > 60, "it should learn")
+    check(row.macro_f1 > 0.5 and row.macro_f1 <= 1)
+    check(row.duration_train_s > 0 and row.duration_eval_s > 0 and row.disk_bytes > 0)
+    equal(row.energy_j, nil)
+    local dense = 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+    if row.technique == "lowrank" then
+      check(row.params <= dense)
+    else
+      equal(row.params, dense)
+      equal(row.flops_per_image >= 2 * (784 * 300 + 300 * 100 + 100 * 10), true)
+    end
+    check((row.duration_compress_s == nil) == (row.technique == "baseline"))
+    if row.technique == "prune_global" then
+      local removed = math.floor(row.level * (784 * 300 + 300 * 100 + 100 * 10))
+      check(row.nonzeros <= dense - removed and row.nonzeros > dense - removed - 2000, "the mask is kept in training")
+    end
+  end
+  for _, key in ipairs { "baseline", "scr_zero 8", "scr_zero 16", "scr_zero 20", "prune_global 0.3", "prune_global 0.5",
+                         "prune_global 0.8", "lowrank 0.9", "lowrank 0.99" } do
+    equal(seen[key], 3)
+    check(said:find(key:match "^%S+", 1, true))
+  end
+  check(said:find "No energy counters here", said)
+  check(said:find "95 %% intervals")
+  check(said:find "Assumed")
+  local summary = assert(core.csv_read(out "all" .. "/summary.csv"))
+  equal(#summary, 1 + 9)
+  equal(summary[1][1], "technique")
+  equal(summary[2][1], "baseline")
+  local epochs = assert(results.read(out "all" .. "/epochs.csv", results.epochs))
+  equal(#epochs, 3 + 27)
+  check(core.exists(out "all" .. "/checkpoint.safetensors") and core.exists(out "all" .. "/runs.json"))
+  check(not core.exists(out "all" .. "/models"))
+end)
+
+test("the same seeds give the same figures, from the run's own pretraining or from its checkpoint", function()
+  local few = common .. " --techniques baseline,scr_zero --bits 16 --seeds 1,2"
+  local code, said = mei2025(("%s --checkpoint %s/checkpoint.safetensors --keep-models --out %s"):format(few, out "all", out "again"))
+  equal(code, 0, said)
+  check(said:find "three seeds", "below three seeds the range is printed")
+  local before = {}
+  for _, row in ipairs(rows_of "all") do before[row.run_id] = row end
+  local rows = rows_of "again"
+  equal(#rows, 4)
+  for _, row in ipairs(rows) do
+    local was = before[row.run_id]
+    for _, name in ipairs { "test_top1_pct", "val_top1_pct", "loss", "macro_f1", "init", "init_sha256", "disk_bytes", "nonzeros" } do
+      equal(row[name], was[name], row.run_id .. " " .. name)
+    end
+    local dict = assert(wattle.load(("%s/models/%s.safetensors"):format(out "again", row.run_id)))
+    if row.technique == "scr_zero" then
+      for _, v in ipairs(dict["fc3.weight"]:reshape { -1 }:tolist()) do
+        equal(string.unpack("<I4", string.pack("<f", v)) & 0xffff, 0)
+      end
+    end
+  end
+  check(not core.exists(out "again" .. "/checkpoint.safetensors"))
+end)
+
+test("an arm that diverges is a row, and the exit status says so", function()
+  local code, said = mei2025(("%s --tune-lr 1e30 --techniques baseline --seeds 1 --checkpoint %s/checkpoint.safetensors --out %s")
+    :format(common, out "all", out "diverged"))
+  equal(code, 1, said)
+  equal(rows_of("diverged")[1].status, "diverged")
+  check(said:find "1 of 1 runs did not end well", said)
+end)
+
+test("mistakes: one clear message, a status, nothing written", function()
+  local function fails(arguments, status, part)
+    local code, said = mei2025(arguments .. " --out " .. out "never")
+    equal(code, status, said)
+    check(said:find(part, 1, true), said)
+    check(not core.exists(out "never"), arguments)
+  end
+  fails("--epoch 3", 2, "did you mean '--epochs'?")
+  fails("--techniques baseline,scr_zro", 2, "did you mean 'scr_zero'?")
+  fails("--seeds 0", 1, "--seeds")
+  fails("--model resnt20", 1, "resnet20")
+  fails("--model mlp --width 3", 1, "width")
+  fails("--data " .. scratch .. "/nowhere", 1, "--data")
+  fails(common .. " --checkpoint " .. scratch .. "/nothing", 1, "nothing")
+  fails(("--data %s --model lenet5 --checkpoint %s/checkpoint.safetensors"):format(data, out "all"), 1, "does not fit lenet5")
+  local code, said = mei2025(common .. " --out " .. out "all")
+  equal(code, 1)
+  check(said:find "is not empty", said)
+  check(not said:find "traceback", said)
+  code, said = mei2025 "--help"
+  equal(code, 0)
+  check(said:find("--tune-epochs N", 1, true), said)
+end)
+
+os.execute("rm -rf " .. scratch .. " " .. scratch:sub(1, -3))
