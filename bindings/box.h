@@ -75,8 +75,6 @@ extern const wl_module *const wl_modules[]; /* the list, NULL-terminated */
 
 /* Push a closure of f over the context on index ctx. */
 void wl_push_function(lua_State *L, int ctx, lua_CFunction f);
-/* package.path = HOME/lua/?.lua;HOME/lua/?/init.lua;... unless it has them. */
-void wl_extend_path(lua_State *L, const char *home);
 /* The body of require "wattle": returns 1, the finished table. dir: as wl_home_find. */
 int wl_open(lua_State *L, const char *dir);
 

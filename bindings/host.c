@@ -159,7 +159,20 @@ void wattle_program_folder(char *out, size_t n) {
   if (slash) *slash = '\0';
 }
 
-/* require "wattle.core" on its own opens all of wattle. */
+/* package.preload's __index. Asking for a part of wattle first opens all of it, which leads package.path there; until
+ * then package.path is what lua would have. */
+static int preload_part(lua_State *L) {
+  const char *name = lua_tostring(L, 2);
+  if (!name || strncmp(name, "wattle.", 7) != 0) return 0;
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "wattle") != LUA_TNIL) return 0;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "wattle");
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* wattle.core has no file: wattle itself puts it into package.loaded. */
 static int open_core(lua_State *L) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "wattle");
@@ -170,7 +183,6 @@ static int open_core(lua_State *L) {
 
 static int open_libraries(lua_State *L) {
   unsigned flags = (unsigned)lua_tointeger(L, 1);
-  const char *home = lua_touserdata(L, 2);
   if (flags & WATTLE_HOST_NO_ENV) {
     lua_pushboolean(L, true);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* read by the package library */
@@ -181,7 +193,10 @@ static int open_libraries(lua_State *L) {
   lua_setfield(L, -2, "wattle");
   lua_pushcfunction(L, open_core);
   lua_setfield(L, -2, "wattle.core");
-  if (home[0]) wl_extend_path(L, home);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, preload_part);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
   return 0;
 }
 
@@ -200,8 +215,7 @@ wattle_host *wattle_host_create(unsigned flags) {
   wl_home_find(dir, h->home);
   lua_pushcfunction(h->L, open_libraries);
   lua_pushinteger(h->L, flags);
-  lua_pushlightuserdata(h->L, h->home);
-  if (lua_pcall(h->L, 2, 0, 0) == LUA_OK) return h;
+  if (lua_pcall(h->L, 1, 0, 0) == LUA_OK) return h;
   wattle_host_destroy(h);
   return NULL;
 }

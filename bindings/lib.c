@@ -160,7 +160,8 @@ static void bind_module(lua_State *L, const wl_module *m, int ctx, int wattle, i
   if (m->table) lua_pop(L, 1);
 }
 
-void wl_extend_path(lua_State *L, const char *home) {
+/* package.path = HOME/lua/?.lua;HOME/lua/?/init.lua;... unless it has them. */
+static void extend_path(lua_State *L, const char *home) {
   if (lua_getglobal(L, "package") != LUA_TTABLE) {
     lua_pop(L, 1);
     return;
@@ -193,7 +194,7 @@ int wl_open(lua_State *L, const char *dir) {
                       dir, dir);
   lua_pushstring(L, c->home);
   lua_setfield(L, 2, "home");
-  wl_extend_path(L, c->home);
+  extend_path(L, c->home);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "wattle.core");

@@ -42,6 +42,11 @@ typedef struct program {
   bool ok;
 } program;
 
+/* The name it was called by, as lua does. */
+static const char *program_name(char *const *argv) {
+  return argv[0] && argv[0][0] ? argv[0] : "wattle";
+}
+
 void wl_print_error(const char *prefix, const char *message) {
   fflush(stdout);
   if (prefix) fprintf(stderr, "%s: ", prefix);
@@ -76,9 +81,9 @@ static options read_options(int argc, char **argv) {
   return o;
 }
 
-static void complain(const char *option) {
+static void complain(const char *name, const char *option) {
   bool lacks = option[1] == 'e' || option[1] == 'l';
-  fprintf(stderr, lacks ? "wattle: '%s' needs argument\n" : "wattle: unrecognized option '%s'\n", option);
+  fprintf(stderr, lacks ? "%s: '%s' needs argument\n" : "%s: unrecognized option '%s'\n", name, option);
   fputs(usage_text, stderr);
 }
 
@@ -155,7 +160,7 @@ static bool run(program *p, int load_status, int n_args, int n_results) {
   lua_State *L = wattle_host_state(p->host);
   int status = load_status == LUA_OK ? wl_guarded_call(p->host, n_args, n_results) : load_status;
   if (status == LUA_OK) return true;
-  wl_print_error("wattle", lua_tostring(L, -1));
+  wl_print_error(program_name(p->argv), lua_tostring(L, -1));
   lua_pop(L, 1);
   return false;
 }
@@ -271,12 +276,12 @@ static int protected_main(lua_State *L) {
 int main(int argc, char **argv) {
   program p = { .argc = argc, .argv = argv, .o = read_options(argc, argv) };
   if (p.o.bad) {
-    complain(argv[p.o.bad]);
+    complain(program_name(argv), argv[p.o.bad]);
     return EXIT_FAILURE;
   }
   p.host = wattle_host_create(p.o.no_env ? WATTLE_HOST_NO_ENV : 0);
   if (!p.host) {
-    wl_print_error("wattle", "cannot create state: not enough memory");
+    wl_print_error(program_name(argv), "cannot create state: not enough memory");
     return EXIT_FAILURE;
   }
   if (p.o.help_only || p.o.version_only) {
@@ -289,7 +294,7 @@ int main(int argc, char **argv) {
   lua_pushcfunction(L, protected_main);
   lua_pushlightuserdata(L, &p);
   int status = lua_pcall(L, 1, 0, 0);
-  if (status != LUA_OK) wl_print_error("wattle", lua_tostring(L, -1));
+  if (status != LUA_OK) wl_print_error(program_name(argv), lua_tostring(L, -1));
   int code = status == LUA_OK && p.ok ? EXIT_SUCCESS : wattle_host_interrupted(p.host) ? 130 : EXIT_FAILURE;
   wattle_host_destroy(p.host);
   return code;

@@ -11,7 +11,7 @@ void wl_prompt_guard(bool on);
 bool wl_prompt_dropped(void); /* and forgets it */
 
 void wl_repl(wattle_host *h);
-/* "wattle: message" to standard error; prefix NULL leaves the name out. */
+/* "prefix: message" to standard error; prefix NULL leaves it out. */
 void wl_print_error(const char *prefix, const char *message);
 
 #endif

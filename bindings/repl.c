@@ -2,6 +2,7 @@
  * early goes on on the next line; values are printed. Plain lines, no editing. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "box.h"
 #include "program.h"
@@ -40,6 +41,7 @@ static bool read_line(lua_State *L, bool first, bool *dropped) {
     return true;
   }
   if (!some) lua_pop(L, 1);
+  else if (!isatty(STDIN_FILENO)) printf("%s\n", lua_tostring(L, -1)); /* a transcript shows what was read, as readline does */
   return some;
 }
 

@@ -37,7 +37,7 @@ local function run(line)
   local out, code = pipe:read("a"):match "^(.*)\n(%d+)$"
   pipe:close()
   local f = assert(io.open(folder .. "/err.txt"))
-  local err = f:read "a"
+  local err = f:read "a":gsub(folder .. "/app/wattle", "wattle"):gsub(program:gsub("%p", "%%%0"), "wattle")
   f:close()
   return out, err, tonumber(code)
 end
@@ -158,6 +158,8 @@ local sessions = {
   "local function g() error{} end g()\n",
   "'several', nil, 3\nreturn 1, 2\n\nnil\n",
   "print = nil\n1\n",
+  "_PROMPT = 'go '\n1\n_PROMPT2 = '.. '\nf(\n2)\n",
+  "_PROMPT = setmetatable({}, {__tostring = function() return 'obj ' end})\n1\n",
   "s = [[a\nb]]\n= #s\n",
   "= 1\n=(\n2\n)\n",
 }
@@ -166,31 +168,18 @@ for i, session in ipairs(sessions) do
   test("interactive session " .. i, function()
     if not have_lua then t.skip "lua5.4 is not installed" end
     local path = write("session.txt", session)
-    -- readline echoes what it reads, so the prompts are compared for wattle alone, below.
-    local quiet = "-e '_PROMPT=\"\" _PROMPT2=\"\"' -i < " .. path
-    local out, err, code = run(clean .. "'" .. program .. "' " .. quiet)
-    local out2, err2, code2 = run(clean .. "lua5.4 " .. quiet)
+    local out, err, code = run(clean .. "'" .. program .. "' -i < " .. path)
+    local out2, err2, code2 = run(clean .. "lua5.4 -i < " .. path)
     equal(code, code2, "exit code")
     equal((err:gsub("0x%x+", "ADDRESS")), (err2:gsub("0x%x+", "ADDRESS")), "errors")
-    -- The stock interpreter's output holds the echo too: ours must be in it, line by line.
-    for line in out:gsub("^Wattle[^\n]*\n", ""):gmatch "[^\n]+" do
-      check(out2:find(line, 1, true), ("%q is not in %q"):format(line, out2))
-    end
+    equal((out:gsub("^Wattle[^\n]*\n", "")), (out2:gsub("^Lua[^\n]*\n", "")), "output, with what was read")
   end)
 end
 
-test("the prompt", function()
-  local out, err, code = run(clean .. "printf 'x = 5\\nx\\nf = function()\\nend\\n' | '" .. program .. "' -i")
+test("a chunk that never ends", function()
+  local out, err, code = run(clean .. "printf 'for i = 1, 3 do\n' | '" .. program .. "' -i")
   equal(code, 0)
-  equal(err, "")
-  equal(out:gsub("^Wattle[^\n]*\n", ""), "> > 5\n> >> > \n")
-  check(out:find "^Wattle 0.1.0 on Lua 5.4")
-  local session = write("prompts.txt", '_PROMPT, _PROMPT2 = "go ", ".. "\n=(\n2)\n'
-                        .. '_PROMPT = setmetatable({}, {__tostring = function() return "obj " end})\n1')
-  out = run(clean .. "'" .. program .. "' -i < " .. session)
-  equal(out:gsub("^Wattle[^\n]*\n", ""), "> go .. 2\ngo obj 1\nobj \n")
-  out, err, code = run(clean .. "printf 'for i = 1, 3 do\n' | '" .. program .. "' -i")
-  equal(code, 0)
+  check(out:find "^Wattle 0.1.0 on Lua 5.4.*\n> for i = 1, 3 do\n>> ")
   check(err:find "'end' expected near <eof>", err)
 end)
 
