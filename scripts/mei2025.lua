@@ -15,14 +15,15 @@ local core = wattle.core
 -- The validation images are the same in every run, whatever its seed.
 local VALIDATION_IMAGES, VALIDATION_SEED = 5000, 0
 
--- One row a technique: the option that lists its levels, their unit, how the table writes one, and how to compress.
+-- One row a technique: the option that lists its levels, their unit, how the table writes one (a fraction in %), and
+-- how to compress.
 local TECHNIQUES = {
   { name = "baseline" },
-  { name = "scr_zero", option = "bits", unit = "bits", label = "%g low bits zero",
+  { name = "scr_zero", option = "bits", unit = "bits", label = "%g bits",
     compress = function(model, level) return wattle.compress.scr(model, { bits = math.tointeger(level), arm = "zero" }) end },
-  { name = "prune_global", option = "amounts", unit = "fraction_removed", label = "%g removed",
+  { name = "prune_global", option = "amounts", unit = "fraction_removed", label = "%g %%",
     compress = function(model, level) return wattle.compress.prune(model, { amount = level, scope = "global" }) end },
-  { name = "lowrank", option = "energies", unit = "energy_kept", label = "%g energy kept",
+  { name = "lowrank", option = "energies", unit = "energy_kept", label = "%g %%",
     compress = function(model, level) return wattle.compress.lowrank(model, { energy = level }) end },
 }
 local technique_names, technique = {}, {}
@@ -208,31 +209,38 @@ end
 
 ---- what is said ----
 
-local function interval(i, format)
-  if not (i and i.low) then return "" end
-  return ("[" .. format .. ", " .. format .. "]"):format(i.low, i.high)
+-- "0.890 [0.617, 1.285]"
+local function with_interval(format, middle, i)
+  if not (middle and i.low) then return "" end
+  return (format .. " [" .. format .. ", " .. format .. "]"):format(middle, i.low, i.high)
 end
 
-local function print_table(rows, details, measured)
+local function label(row)
+  local t = technique[row.technique]
+  if not row.level then return row.technique end
+  return row.technique .. " " .. t.label:format(t.unit == "bits" and row.level or 100 * row.level)
+end
+
+local function print_tables(rows, details, measured)
   local cost = measured and "energy_train_j" or "duration_train_s"
-  local lines = {}
+  local first, second = {}, {}
   for n, row in ipairs(rows) do
-    local d, t = details[n], technique[row.technique]
-    local top1, time, verdict = d.test_top1_pct, d[cost], d[cost].verdict
-    lines[n] = {
-      row.technique, row.level and t.label:format(row.level) or "", ("%d/%d"):format(row.runs_ok, row.runs),
-      text.spread(top1.value, 2), top1.diff and top1.diff.mean and ("%+.2f"):format(top1.diff.mean) or "",
-      interval(top1.diff, "%+.2f"), text.number(time.value.mean, 2),
-      verdict and verdict.ratio and ("%.3f"):format(verdict.ratio) or "", interval(verdict, "%.3f"),
-      verdict and verdict.verdict or "", text.count(row.params), text.count(row.nonzeros),
-      text.count(row.flops_per_image), text.count(row.disk_bytes), text.number(row.energy_est_j, 1),
+    local top1, spent = details[n].test_top1_pct, details[n][cost]
+    local diff, verdict = top1.diff or {}, spent.verdict or {}
+    first[n] = {
+      label(row), row.seeds, text.spread(top1.value, 2), with_interval("%+.2f", diff.mean, diff),
+      text.number(spent.value.mean, 2), with_interval("%.3f", verdict.ratio, verdict),
+      verdict.ratio and verdict.verdict or "",
+    }
+    second[n] = {
+      label(row), text.count(row.params), text.count(row.nonzeros), text.count(row.flops_per_image),
+      text.count(row.disk_bytes), text.count(row.peak_rss_bytes), text.number(row.duration_s, 1), text.number(row.energy_est_j, 1),
     }
   end
-  io.stdout:write(text.render({
-    "technique", { "level", "left" }, "runs", "test top-1 %", "points", { "", "left" },
-    measured and "train J" or "train s", "ratio", { "", "left" }, { "verdict", "left" },
-    "params", "nonzero", "FLOPs/image", "bytes", "est. J",
-  }, lines))
+  io.stdout:write(text.render({ "technique", "seeds", "test top-1, %", "to baseline, points", measured and "train, J" or "train, s",
+                                "to baseline, ratio", { "verdict", "left" } }, first), "\n")
+  io.stdout:write(text.render({ "technique", "params", "nonzero", "FLOPs/image", "file, B", "peak RSS, B", "whole run, s",
+                                "estimate, J" }, second))
 end
 
 local function print_notes(o, rows, seeds, measured)
@@ -240,19 +248,19 @@ local function print_notes(o, rows, seeds, measured)
   local notes = {
     ("Equal steps: every copy of %s was trained on for %d epoch%s over the same images in the same order."):format(
       o.model, o.tune_epochs, o.tune_epochs == 1 and "" or "s"),
-    "points: difference of test top-1 to the baseline; ratio: to the baseline's; both paired by seed, "
-      .. (ci and "with 95 % intervals (± too)." or "with the range over seeds: an interval needs three seeds."),
-    "verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval leaves out 1.",
+    "To baseline: paired by seed, " .. (ci and "with 95 % intervals (± is one too)." or
+                                        "with the range over seeds: an interval needs three seeds."),
+    "Verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval leaves out 1.",
     measured and "Energy is measured: the verdict is about the joules of training."
-      or "No energy counters here: energy verdicts need them, so the verdict is about time. est. J is CPU time times a constant.",
+      or "No energy counters here: energy verdicts need them, so the verdict is about time.\n"
+        .. "The estimate is CPU time times a constant: it repeats the time and ranks nothing.",
     "Not answered by this table: equal accuracy, equal joules, the full cycle with inference.",
     "Assumed, since the paper does not publish them: model, data, rates, epochs, batch size and all levels.",
   }
   io.stdout:write("\n", table.concat(notes, "\n"), "\n")
   for _, row in ipairs(rows) do
     if row.runs_ok < row.runs then
-      io.stdout:write(("%s%s: %d of %d runs did not end well.\n"):format(row.technique,
-        row.level and (" %g"):format(row.level) or "", row.runs - row.runs_ok, row.runs))
+      io.stdout:write(("%s: %d of %d runs did not end well.\n"):format(label(row), row.runs - row.runs_ok, row.runs))
     end
   end
 end
@@ -270,7 +278,7 @@ local function report(o, experiment, seeds)
   local measured = false
   for _, row in ipairs(rows) do measured = measured or row.energy_train_j ~= nil end
   io.stdout:write("\n")
-  print_table(rows, details, measured)
+  print_tables(rows, details, measured)
   print_notes(o, rows, seeds, measured)
   io.stdout:write("Results: ", experiment.out, " (runs.csv, epochs.csv, energy.csv, summary.csv, runs.json)\n")
 end

@@ -185,6 +185,13 @@ local function revision(build)
   return git:find "^%x+$" and "g" .. git or git:find "^%x+%-dirty$" and "g" .. git or results.identifier(git, "g")
 end
 
+-- {name = type}; the order is the file's.
+local function types(cols)
+  local out = {}
+  for _, c in ipairs(cols) do out[c.name] = c.type end
+  return out
+end
+
 local function sidecar(o, cols, source, meter_text)
   return {
     schema_version = results.schema_version,
@@ -202,7 +209,7 @@ local function sidecar(o, cols, source, meter_text)
     lua = _VERSION,
     command = arg and table.concat(table.move(arg, 0, #arg, 1, {}), " ") or core.null,
     meter = { source = source, description = meter_text },
-    columns = { ["runs.csv"] = cols, ["epochs.csv"] = results.epochs, ["energy.csv"] = results.energy },
+    columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs), ["energy.csv"] = types(results.energy) },
     notes = {
       "NA is missing; energy_j holds counters only, energy_est_j a model's figure.",
       "In energy.csv the region run is the whole run; every other region excludes those nested in it.",
