@@ -2,16 +2,13 @@
  * results are fresh tensors. The vector-Jacobian product runs forward and backward and keeps nothing. */
 #include <string.h>
 
-#include "eager.h"
+#include "provider.h"
 #include "tensor.h"
-
-const wtl_op_kernels *wtl_eager_kernels(const wtl_op *op, wtl_dtype dtype) {
-  return op->kernels[dtype == WTL_F64];
-}
 
 /* One call and what it holds. Cleared by `finish`, whatever happened. */
 typedef struct eager {
   const wtl_op_kernels *kernels;
+  wtl_kernel *fast; /* OpenBLAS's, which reads plain layouts; NULL: the op's own kernels */
   wtl_infer infer;
   wtl_call call;
   wtl_tensor *in[WTL_MAX_IN], *out[WTL_MAX_OUT], *dout[WTL_MAX_OUT], *din[WTL_MAX_IN];
@@ -55,12 +52,35 @@ static wtl_status buffer(wtl_ctx *ctx, size_t bytes, void **out) {
   return *out ? WTL_OK : WTL_ERR_MEMORY;
 }
 
-/* Everything a forward needs; `keep`: with what backward or commit will read. */
+/* Take OpenBLAS's kernel where it has one; its scratch replaces what the rule asked for. */
+static wtl_status bind_fast(eager *e, const bool want[]) {
+  wtl_infer *f = &e->infer;
+  wtl_bind b = { .ctx = f->ctx, .op = f->op, .attr = f->attr, .n_in = f->op->n_in, .n_out = f->op->n_out,
+                 .real = f->real, .backward = want != NULL };
+  memcpy(b.present, f->present, sizeof b.present);
+  memcpy(b.in, f->in, sizeof b.in);
+  memcpy(b.out, f->out, sizeof b.out);
+  if (want) memcpy(b.want_din, want, sizeof(bool) * (size_t)f->n_in);
+  wtl_status s = wtl_provider_blas.bind(&b, &e->fast);
+  if (s == WTL_OK) f->scratch_bytes = b.scratch_bytes, f->saved_bytes = 0;
+  return s == WTL_ERR_UNSUPPORTED ? WTL_OK : s;
+}
+
+static wtl_status run_forward(eager *e) {
+  return e->fast ? e->fast->forward(e->fast, &e->call) : e->kernels->forward(&e->call);
+}
+
+static wtl_status run_backward(eager *e) {
+  return e->fast ? e->fast->backward(e->fast, &e->call) : e->kernels->backward(&e->call);
+}
+
+/* Everything a forward needs; `keep`: with what backward or commit will read; want: the gradients, or NULL. */
 static wtl_status prepare(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_attr *attrs, wtl_tensor *const in[],
-                          int n_in, bool keep) {
+                          int n_in, bool keep, const bool want[]) {
   WTL_TRY(infer(e, ctx, op, attrs, in, n_in));
   wtl_call *c = &e->call;
-  e->kernels = wtl_eager_kernels(op, e->infer.real);
+  e->kernels = op->kernels[e->infer.real == WTL_F64];
+  WTL_TRY(bind_fast(e, want));
   c->ctx = ctx;
   c->attr = attrs;
   c->n_in = op->n_in;
@@ -82,6 +102,7 @@ static wtl_status prepare(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_at
 static void finish(eager *e) {
   for (int i = 0; i < WTL_MAX_IN; i++) wtl_tensor_release(e->in[i]), wtl_tensor_release(e->din[i]);
   for (int j = 0; j < WTL_MAX_OUT; j++) wtl_tensor_release(e->out[j]), wtl_tensor_release(e->dout[j]);
+  if (e->fast) e->fast->destroy(e->fast);
   if (!e->call.ctx) return;
   wtl_free(e->call.ctx, e->call.saved);
   wtl_free(e->call.ctx, e->call.scratch);
@@ -98,8 +119,8 @@ static wtl_status commit(eager *e, const wtl_op *op, wtl_tensor *const in[], int
 wtl_status wtl_op_run(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[],
                       int n_in, wtl_tensor *out[]) {
   eager e = { .kernels = NULL };
-  wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, op->state != 0);
-  if (s == WTL_OK) s = e.kernels->forward(&e.call);
+  wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, op->state != 0, NULL);
+  if (s == WTL_OK) s = run_forward(&e);
   if (s == WTL_OK && e.kernels->commit) s = commit(&e, op, in, n_in);
   for (int j = 0; s == WTL_OK && j < op->n_out; j++) {
     out[j] = e.out[j];
@@ -148,14 +169,14 @@ static wtl_status vjp(eager *e, wtl_tensor *const dout[], const bool want[]) {
     e->call.din[i].data = e->din[i]->data;
   }
   if (!any) return WTL_OK; /* the new tensors are zeros */
-  WTL_TRY(e->kernels->forward(&e->call));
-  return e->kernels->backward(&e->call);
+  WTL_TRY(run_forward(e));
+  return run_backward(e);
 }
 
 wtl_status wtl_op_vjp(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS], wtl_tensor *const in[],
                       int n_in, wtl_tensor *const dout[], const bool want[], wtl_tensor *din[]) {
   eager e = { .kernels = NULL };
-  wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, true);
+  wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, true, want);
   if (s == WTL_OK) s = vjp(&e, dout, want);
   for (int i = 0; s == WTL_OK && i < n_in; i++) {
     din[i] = e.din[i];

@@ -71,8 +71,11 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
     { "conv2d", blas_bind_conv2d },
   };
   if (b->real != WTL_F32 || !fits_blasint(b)) return WTL_ERR_UNSUPPORTED;
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-    if (!strcmp(table[i].op, b->op->name)) return table[i].bind(b, out);
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    if (strcmp(table[i].op, b->op->name) != 0) continue;
+    openblas_set_num_threads(1); /* also where no engine was opened: ops run at once */
+    return table[i].bind(b, out);
+  }
   return WTL_ERR_UNSUPPORTED;
 }
 
