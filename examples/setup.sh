@@ -18,7 +18,8 @@ need_packages() {
   missing=""
   for package in "$@"; do
     # shellcheck disable=SC2016 # ${Status} is dpkg-query's, not the shell's
-    dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $package"
+    dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+      missing="$missing $package"
   done
   [ -n "$missing" ] || return 0
   echo "Installing:$missing"

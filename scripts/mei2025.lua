@@ -1,8 +1,8 @@
--- Mei & Stamp 2025, "Energy Considerations for Large Pretrained Neural Networks" (arXiv 2506.01311), at equal steps:
--- one pretrained checkpoint is compressed in several ways, each copy is trained on by the same steps over the same
--- images in the same order, and accuracy, time and energy are set against the copy that was not compressed.
--- What the paper does not publish (models, data, rates, levels) is an option here, and its default is assumed.
--- Runs and result files are wattle.experiment's; this script says what is compared.
+-- Mei & Stamp 2025, "Energy Considerations for Large Pretrained Neural Networks" (arXiv 2506.01311), at equal
+-- steps: one pretrained checkpoint is compressed in several ways, each copy is trained on by the same steps
+-- over the same images in the same order, and accuracy, time and energy are set against the copy that was not
+-- compressed. What the paper does not publish (models, data, rates, levels) is an option here, and its default
+-- is assumed. Runs and result files are wattle.experiment's; this script says what is compared.
 
 local wattle = require "wattle"
 local cli = require "wattle.cli"
@@ -15,14 +15,20 @@ local core = wattle.core
 -- The validation images are the same in every run, whatever its seed.
 local VALIDATION_IMAGES, VALIDATION_SEED = 5000, 0
 
--- One row a technique: the option that lists its levels, their unit, how the table writes one (a fraction in %), and
--- how to compress.
+local ASSUMED = "Assumed, as the paper does not publish them: model, data, rates, epochs, batch size, levels."
+
+-- One row a technique: the option that lists its levels, their unit, how the table writes one (a fraction in
+-- %), and how to compress.
 local TECHNIQUES = {
   { name = "baseline" },
   { name = "scr_zero", option = "bits", unit = "bits", label = "%g bits",
-    compress = function(model, level) return wattle.compress.scr(model, { bits = math.tointeger(level), arm = "zero" }) end },
+    compress = function(model, level)
+      return wattle.compress.scr(model, { bits = math.tointeger(level), arm = "zero" })
+    end },
   { name = "prune_global", option = "amounts", unit = "fraction_removed", label = "%g %%",
-    compress = function(model, level) return wattle.compress.prune(model, { amount = level, scope = "global" }) end },
+    compress = function(model, level)
+      return wattle.compress.prune(model, { amount = level, scope = "global" })
+    end },
   { name = "lowrank", option = "energies", unit = "energy_kept", label = "%g %%",
     compress = function(model, level) return wattle.compress.lowrank(model, { energy = level }) end },
 }
@@ -31,36 +37,48 @@ for i, t in ipairs(TECHNIQUES) do technique_names[i], technique[t.name] = t.name
 
 local spec = {
   name = "mei2025",
-  about = "Pretrains a network on Fashion-MNIST, compresses it by every technique and level, trains each copy on for the "
-    .. "same steps, and compares accuracy, time and energy with the uncompressed copy, paired by seed "
+  about = "Pretrains a network on Fashion-MNIST, compresses it by every technique and level, trains each copy on "
+    .. "for the same steps, and compares accuracy, time and energy with the uncompressed copy, paired by seed "
     .. "(Mei & Stamp 2025, arXiv 2506.01311).",
   options = {
     { "model", "string", "resnet20", "mlp, lenet5, resnet8, resnet14, resnet20, ...", value = "NAME" },
     { "width", "integer", nil, "channels of the first stage, for models that have a width", value = "N", min = 1 },
-    { "data", "string", nil, "folder of Fashion-MNIST's four IDX files (default: Debian's package)", value = "DIR" },
+    { "data", "string", nil, "folder of Fashion-MNIST's four IDX files (default: Debian's package)",
+      value = "DIR" },
     { "train-images", "integer", 55000, "how many training images to use", value = "N", min = 1, max = 55000 },
-    { "out", "string", nil, "folder for the results, absent or empty (default: mei2025- and the time)", value = "DIR" },
+    { "out", "string", nil, "folder for the results, absent or empty (default: mei2025- and the time)",
+      value = "DIR" },
     { "checkpoint", "string", nil, "start from this file instead of pretraining", value = "FILE" },
     { "epochs", "integer", 10, "epochs of pretraining", value = "N", min = 1 },
     { "tune-epochs", "integer", 2, "epochs that every copy is trained on", value = "N", min = 1 },
-    { "seeds", "integers", { 3 }, "one number is a count (3 means 1,2,3), several are the seeds themselves", value = "N|A,B,..." },
+    { "seeds", "integers", { 3 }, "one number is a count (3 means 1,2,3), several are the seeds themselves",
+      value = "N|A,B,..." },
     { "repeats", "integer", 1, "runs of each technique, level and seed", value = "N", min = 1 },
     { "techniques", "strings", technique_names, "which to run", value = "A,B,...", choices = technique_names },
-    { "bits", "integers", { 8, 16, 20 }, "levels of scr_zero: low-order bits set to zero", value = "A,B,...", min = 1, max = 23 },
-    { "amounts", "numbers", { 0.3, 0.5, 0.8 }, "levels of prune_global: share of weights removed", value = "A,B,...", min = 0, max = 0.999 },
-    { "energies", "numbers", { 0.9, 0.99 }, "levels of lowrank: share of squared singular values kept", value = "A,B,...", min = 0.001, max = 1 },
+    { "bits", "integers", { 8, 16, 20 }, "levels of scr_zero: low-order bits set to zero",
+      value = "A,B,...", min = 1, max = 23 },
+    { "amounts", "numbers", { 0.3, 0.5, 0.8 }, "levels of prune_global: share of weights removed",
+      value = "A,B,...", min = 0, max = 0.999 },
+    { "energies", "numbers", { 0.9, 0.99 }, "levels of lowrank: share of squared singular values kept",
+      value = "A,B,...", min = 0.001, max = 1 },
     { "batch-size", "integer", 128, "images a step", value = "N", min = 1 },
     { "lr", "number", 0.1, "first learning rate of pretraining (cosine to 0)", value = "X", min = 0 },
     { "tune-lr", "number", 0.01, "first learning rate of training on (cosine to 0)", value = "X", min = 0 },
     { "momentum", "number", 0.9, "Nesterov momentum", value = "X", min = 0, max = 1 },
     { "weight-decay", "number", 5e-4, "L2 penalty", value = "X", min = 0 },
-    { "backend", "string", "auto", "kernels to compute with", value = "NAME", choices = { "auto", "onednn", "blas", "reference" } },
-    { "threads", "integer", nil, "threads to compute with (default: all processors)", value = "N", min = 1, max = 1024 },
+    { "backend", "string", "auto", "kernels to compute with", value = "NAME",
+      choices = { "auto", "onednn", "blas", "reference" } },
+    { "threads", "integer", nil, "threads to compute with (default: all processors)", value = "N",
+      min = 1, max = 1024 },
     { "keep-models", "flag", false, "keep every trained model in the results' folder models" },
     { "quick", "flag", false, "a small version that takes a few minutes" },
   },
-  presets = { quick = { model = "resnet8", width = 8, ["train-images"] = 5000, epochs = 4, ["tune-epochs"] = 1, ["batch-size"] = 64 } },
-  notes = "Assumed, since the paper does not publish them: model, data, rates, epochs, batch size and all levels.\n",
+  -- One thread: so small a network gains little from more, and loses much where others use the machine.
+  presets = {
+    quick = { model = "resnet8", width = 8, ["train-images"] = 5000, epochs = 4, ["tune-epochs"] = 1,
+              ["batch-size"] = 64, threads = 1 },
+  },
+  notes = ASSUMED .. "\n",
 }
 
 local function die(message)
@@ -89,7 +107,9 @@ local function cases_of(o)
   for _, name in ipairs(o.techniques) do
     local t = technique[name]
     if t.option then
-      for _, level in ipairs(o[t.option]) do cases[#cases + 1] = { technique = name, level = level, level_unit = t.unit } end
+      for _, level in ipairs(o[t.option]) do
+        cases[#cases + 1] = { technique = name, level = level, level_unit = t.unit }
+      end
     else
       cases[#cases + 1] = { technique = name }
     end
@@ -129,11 +149,16 @@ end
 
 local function train(o, model, data, epochs, lr, seed, meter, show)
   return wattle.fit {
-    model = model, data = { train = data.train, val = data.val }, epochs = epochs, batch_size = o.batch_size, seed = seed,
-    optimizer = { "sgd", lr = lr, momentum = o.momentum, nesterov = o.momentum > 0, weight_decay = o.weight_decay },
+    model = model, data = { train = data.train, val = data.val }, epochs = epochs, seed = seed,
+    batch_size = o.batch_size, optimizer = { "sgd", lr = lr, momentum = o.momentum, nesterov = o.momentum > 0,
+                                             weight_decay = o.weight_decay },
     schedule = wattle.schedule.cosine { lr = lr, epochs = epochs, per = "step" },
     backend = o.backend, meter = meter, progress = show,
   }
+end
+
+local function evaluate(o, model, ds, meter)
+  return wattle.evaluate(model, ds, { batch_size = o.batch_size, backend = o.backend, meter = meter })
 end
 
 -- Trains the checkpoint that all copies start from, and writes it into the results.
@@ -143,11 +168,12 @@ local function pretrain(o, data, start)
     local model = new_model(o)
     local history = train(o, model, data, o.epochs, o.lr, stage.seed, stage)
     if history.status ~= "ok" then error("pretraining: loss is not finite; a lower --lr may help", 0) end
-    local test = wattle.evaluate(model, data.test, { batch_size = o.batch_size, backend = o.backend, meter = stage })
+    local test = evaluate(o, model, data.test, stage)
     io.stderr:write(("pretrained: %.2f %% of the test images\n"):format(test.top1_pct))
     start.dict = model:state_dict()
-    local saved, message = wattle.save(stage.out .. "/checkpoint.safetensors", start.dict,
-      { model = o.model, init = start.name, seed = tostring(stage.seed), test_top1_pct = ("%.2f"):format(test.top1_pct) })
+    local meta = { model = o.model, init = start.name, seed = tostring(stage.seed),
+                   test_top1_pct = ("%.2f"):format(test.top1_pct) }
+    local saved, message = wattle.save(stage.out .. "/checkpoint.safetensors", start.dict, meta)
     if not saved then error(message, 0) end
     start.sha256 = core.sha256_dict(start.dict)
     return { epoch_rows = history }
@@ -193,15 +219,15 @@ local function run_case(o, data, start)
     end
     local history = train(o, model, data, o.tune_epochs, o.tune_lr, case.seed, case, false)
     if history.status ~= "ok" then return { status = history.status, epoch_rows = history } end
-    local test = wattle.evaluate(model, data.test, { batch_size = o.batch_size, backend = o.backend, meter = case })
-    local cost = model:compile { input = { 1, table.unpack(data.test.shape) }, mode = "eval", backend = o.backend }:info()
+    local test = evaluate(o, model, data.test, case)
+    local flops = wattle.compress.flops_per_image(model, data.test.shape)
     return {
       init_sha256 = "sha256_" .. start.sha256, init = start.name,
       steps = history.steps, samples_seen = history.samples_seen, epochs = #history, epoch_rows = history,
       val_top1_pct = history[#history].val_top1_pct,
       test_top1_pct = test.top1_pct, macro_f1 = test.macro_f1, loss = test.loss,
       params = model:num_parameters(), nonzeros = wattle.nonzeros(model),
-      flops_per_image = cost.forward_flops, flops_executed_per_image = cost.forward_flops,
+      flops_per_image = flops, flops_executed_per_image = flops, -- dense kernels: zeros count
       disk_bytes = disk_bytes(o, case, model),
     }
   end
@@ -234,13 +260,15 @@ local function print_tables(rows, details, measured)
     }
     second[n] = {
       label(row), text.count(row.params), text.count(row.nonzeros), text.count(row.flops_per_image),
-      text.count(row.disk_bytes), text.count(row.peak_rss_bytes), text.number(row.duration_s, 1), text.number(row.energy_est_j, 1),
+      text.count(row.disk_bytes), text.count(row.peak_rss_bytes), text.number(row.duration_s, 1),
+      text.number(row.energy_est_j, 1),
     }
   end
-  io.stdout:write(text.render({ "technique", "seeds", "test top-1, %", "to baseline, points", measured and "train, J" or "train, s",
-                                "to baseline, ratio", { "verdict", "left" } }, first), "\n")
-  io.stdout:write(text.render({ "technique", "params", "nonzero", "FLOPs/image", "file, B", "peak RSS, B", "whole run, s",
-                                "estimate, J" }, second))
+  io.stdout:write(text.render({ "technique", "seeds", "test top-1, %", "to baseline, points",
+                                measured and "train, J" or "train, s", "to baseline, ratio",
+                                { "verdict", "left" } }, first), "\n")
+  io.stdout:write(text.render({ "technique", "params", "nonzero", "FLOPs/image", "file, B", "peak RSS, B",
+                                "whole run, s", "estimate, J" }, second))
 end
 
 local function print_notes(o, rows, seeds, measured)
@@ -250,29 +278,30 @@ local function print_notes(o, rows, seeds, measured)
       o.model, o.tune_epochs, o.tune_epochs == 1 and "" or "s"),
     "To baseline: paired by seed, " .. (ci and "with 95 % intervals (± is one too)." or
                                         "with the range over seeds: an interval needs three seeds."),
-    "Verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval leaves out 1.",
+    "Verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval excludes 1.",
     measured and "Energy is measured: the verdict is about the joules of training."
       or "No energy counters here: energy verdicts need them, so the verdict is about time.\n"
         .. "The estimate is CPU time times a constant: it repeats the time and ranks nothing.",
     "Not answered by this table: equal accuracy, equal joules, the full cycle with inference.",
-    "Assumed, since the paper does not publish them: model, data, rates, epochs, batch size and all levels.",
+    ASSUMED,
   }
   io.stdout:write("\n", table.concat(notes, "\n"), "\n")
   for _, row in ipairs(rows) do
     if row.runs_ok < row.runs then
-      io.stdout:write(("%s: %d of %d runs did not end well.\n"):format(label(row), row.runs - row.runs_ok, row.runs))
+      local bad = row.runs - row.runs_ok
+      io.stdout:write(("%s: %d of %d runs did not end well.\n"):format(label(row), bad, row.runs))
     end
   end
 end
 
 local function report(o, experiment, seeds)
-  local by = { "technique", "level", "level_unit" }
-  local rows, columns, details = compare.summary {
-    rows = experiment.rows, columns = experiment.columns, by = by, order = experiment.cases,
-    baseline = { technique = "baseline" }, differences = { "test_top1_pct", "val_top1_pct" },
+  local rows, columns, details = compare.summary(experiment, {
+    by = { "technique", "level", "level_unit" }, baseline = { technique = "baseline" },
+    differences = { "test_top1_pct", "val_top1_pct" },
     ratios = { "duration_train_s", "energy_train_j" },
-    means = { "params", "nonzeros", "flops_per_image", "disk_bytes", "duration_s", "energy_j", "energy_est_j", "peak_rss_bytes" },
-  }
+    means = { "params", "nonzeros", "flops_per_image", "disk_bytes", "duration_s", "energy_j", "energy_est_j",
+              "peak_rss_bytes" },
+  })
   local path = experiment.out .. "/summary.csv"
   need(results.write(path, columns, rows))
   local measured = false
@@ -303,7 +332,8 @@ local function main()
     name = "mei2025", out = o.out, factors = cases_of(o), seeds = seeds, repeats = o.repeats, raise = false,
     constants = { model = o.model, dataset = "fashion_mnist", backend = o.backend, dtype = "f32", width = o.width,
                   train_images = #data.train, batch_size = o.batch_size, tune_lr = o.tune_lr },
-    columns = { { "width", "integer" }, { "train_images", "integer" }, { "batch_size", "integer" }, { "tune_lr", "number" } },
+    columns = { { "width", "integer" }, { "train_images", "integer" }, { "batch_size", "integer" },
+                { "tune_lr", "number" } },
     options = asked,
     prepare = not o.checkpoint and pretrain(o, data, start) or nil,
     run = run_case(o, data, start),

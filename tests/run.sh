@@ -1,8 +1,9 @@
 #!/bin/sh
-# Everything, from a fresh Debian 12: installs what is missing, builds into build/ (gcc) and build-asan/ (clang, with
-# address and undefined-behaviour sanitizers and the fuzz targets), warnings being errors, and runs all tests in both.
-# The last line counts single tests: N passed, N failed, N skipped. Exits 0 only if none failed and every skip is listed
-# in tests/skips.txt. An argument, a regular expression, picks cases: ./tests/run.sh lua.test_stats
+# Everything, from a fresh Debian 12: installs what is missing, builds into build/ (gcc) and build-asan/ (clang,
+# with address and undefined-behaviour sanitizers and the fuzz targets), warnings being errors, and runs all
+# tests in both. The last line counts single tests: N passed, N failed, N skipped. Exits 0 only if none failed
+# and every skip is listed in tests/skips.txt. An argument, a regular expression, picks cases: ./tests/run.sh
+# lua.test_stats
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
@@ -20,7 +21,11 @@ count() {
     # cmocka
     /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
     /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
-    /^\[  SKIPPED \] [^0-9]/ { s++; sub(/^\[  SKIPPED \] /, ""); if (!seen[name, $0]++) print "skip " name ": " $0 }
+    /^\[  SKIPPED \] [^0-9]/ {
+      s++
+      sub(/^\[  SKIPPED \] /, "")
+      if (!seen[name, $0]++) print "skip " name ": " $0 # cmocka says it twice
+    }
     # tests/lua/harness.lua
     /^[0-9]+ passed, [0-9]+ failed/ { p += $1; f += $3 }
     /^SKIPPED: / { s++; sub(/^SKIPPED: /, ""); print "skip " name ": " $0 }
@@ -62,9 +67,10 @@ $skips
 END
 }
 
-build_tree build -DWATTLE_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+set -- -DWATTLE_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+build_tree build "$@"
 run_tests build
-build_tree build-asan -DCMAKE_C_COMPILER=clang -DWATTLE_SANITIZE=address,undefined -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+build_tree build-asan "$@" -DCMAKE_C_COMPILER=clang -DWATTLE_SANITIZE=address,undefined
 run_tests build-asan
 
 echo "$passed passed, $failed failed, $skipped skipped"

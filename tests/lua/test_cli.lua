@@ -71,7 +71,8 @@ test("help lists every option with its default", function()
   check(read("--help").help)
   check(read("-h").help)
   local help = cli.help(spec)
-  for _, part in ipairs { "Usage: wattle demo", "--epochs N", "(default 10; with --quick 3)", "--out DIR", "default a,bee", "--help" } do
+  for _, part in ipairs { "Usage: wattle demo", "--epochs N", "(default 10; with --quick 3)", "--out DIR",
+                          "default a,bee", "--help" } do
     check(help:find(part, 1, true), "help lacks: " .. part)
   end
   for line in help:gmatch "[^\n]+" do check(utf8.len(line) <= 100, "a line of help is too long: " .. line) end
@@ -86,7 +87,8 @@ test("positional words where they are declared", function()
 end)
 
 test("tables align by characters, not bytes", function()
-  equal(text.render({ "name", "top-1 %", { "note", "left" } }, { { "a", "9.10 ± 0.2", "x" }, { "longer", "10" } }), [[
+  local rows = { { "a", "9.10 ± 0.2", "x" }, { "longer", "10" } }
+  equal(text.render({ "name", "top-1 %", { "note", "left" } }, rows), [[
 name       top-1 %  note
 ------  ----------  ----
 a       9.10 ± 0.2  x

@@ -1,5 +1,5 @@
--- wattle.experiment: the plan, the rows and files it leaves, what becomes of a run that fails, and whether pandas and
--- R read runs.csv with their defaults as what it is.
+-- wattle.experiment: the plan, the rows and files it leaves, what becomes of a run that fails, and whether
+-- pandas and R read runs.csv with their defaults as what it is.
 
 local wattle = require "wattle"
 local experiment = require "wattle.experiment"
@@ -22,8 +22,8 @@ end
 
 -- A small experiment whose runs do nothing.
 local function small(o)
-  return with({ name = "small", out = new_out(), factors = { technique = { "baseline", "scr_zero" } }, progress = false,
-                run = function() return {} end }, o)
+  return with({ name = "small", out = new_out(), factors = { technique = { "baseline", "scr_zero" } },
+                progress = false, run = function() return {} end }, o)
 end
 
 local function slurp(path)
@@ -34,7 +34,8 @@ end
 ---- the plan ----
 
 test("blocks of one seed and repeat hold every case once, in an order of their own", function()
-  local o = { name = "plan", factors = { level = { 8, 16 }, technique = { "a", "b", "c" }, fast = { true } }, seeds = { 5, 7 }, repeats = 2 }
+  local o = { name = "plan", seeds = { 5, 7 }, repeats = 2,
+              factors = { level = { 8, 16 }, technique = { "a", "b", "c" }, fast = { true } } }
   local runs, cases = experiment.plan(o)
   equal(#cases, 6)
   equal(#runs, 24)
@@ -61,7 +62,8 @@ test("blocks of one seed and repeat hold every case once, in an order of their o
 end)
 
 test("a list of cases is taken as it is", function()
-  local runs = experiment.plan { name = "list", factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } } }
+  local factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } }
+  local runs = experiment.plan { name = "list", factors = factors }
   local ids = { [runs[1].run_id] = true, [runs[2].run_id] = true }
   check(ids["baseline-s1-r1"] and ids["scr_zero-level8-bits-s1-r1"])
 end)
@@ -94,14 +96,18 @@ test("cells read as what they are, and columns never mix", function()
 end)
 
 test("the columns of runs.csv are those that were fixed", function()
-  equal(results.header(results.runs), "run_id,experiment,block,run_order,host,shard,status,model,dataset,init,init_sha256,"
-    .. "technique,level,level_unit,seed,repeat,backend,threads,dtype,bf16_native,steps,samples_seen,epochs,val_top1_pct,"
-    .. "test_top1_pct,macro_f1,loss,params,nonzeros,flops_per_image,flops_executed_per_image,disk_bytes,peak_rss_bytes,"
-    .. "duration_s,images_per_s,energy_source,energy_method,energy_domains,energy_j,energy_net_j,energy_est_j,"
-    .. "energy_missing_s,idle_power_w,idle_sd_w,mean_power_w,duration_train_s,duration_eval_s,duration_compress_s,"
-    .. "energy_train_j,energy_eval_j,energy_compress_j,target_top1_pct,target_reached,duration_to_target_s,"
-    .. "energy_to_target_j,interrupted,cpu_s,other_cpu_s,steal_s,freq_mhz,temp_c,wattle_version,git_revision")
-  equal(results.header(results.energy):sub(1, 66), "run_id,region,source,domain,method,energy_j,missing_s,reason,energ")
+  local runs = "run_id,experiment,block,run_order,host,shard,status,model,dataset,init,init_sha256,"
+    .. "technique,level,level_unit,seed,repeat,backend,threads,dtype,bf16_native,steps,"
+    .. "samples_seen,epochs,val_top1_pct,test_top1_pct,macro_f1,loss,params,nonzeros,"
+    .. "flops_per_image,flops_executed_per_image,disk_bytes,peak_rss_bytes,duration_s,images_per_s,"
+    .. "energy_source,energy_method,energy_domains,energy_j,energy_net_j,energy_est_j,"
+    .. "energy_missing_s,idle_power_w,idle_sd_w,mean_power_w,duration_train_s,duration_eval_s,"
+    .. "duration_compress_s,energy_train_j,energy_eval_j,energy_compress_j,target_top1_pct,"
+    .. "target_reached,duration_to_target_s,energy_to_target_j,interrupted,cpu_s,other_cpu_s,"
+    .. "steal_s,freq_mhz,temp_c,wattle_version,git_revision"
+  equal(results.header(results.runs), runs)
+  local energy = "run_id,region,source,domain,method,energy_j,missing_s,reason"
+  equal(results.header(results.energy):sub(1, #energy), energy)
 end)
 
 ---- rows ----
@@ -117,7 +123,8 @@ test("rows, regions, epochs and the sidecar of a whole experiment", function()
   local order = {}
   local o = small {
     seeds = { 1, 2, 3 }, constants = { model = "mlp", dtype = "f32" }, columns = { { "width", "integer" } },
-    factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits", depth = 2 } },
+    factors = { { technique = "baseline" },
+                { technique = "scr_zero", level = 8, level_unit = "bits", depth = 2 } },
     options = { lr = 0.1 },
     prepare = function(stage)
       local r <close> = stage:region "train"
@@ -135,7 +142,8 @@ test("rows, regions, epochs and the sidecar of a whole experiment", function()
         end
       end
       return { test_top1_pct = 90 + case.seed, width = 4, samples_seen = 1000, steps = 10,
-               epoch_rows = { { epoch = 1, lr = 0.1, train_loss = 0.5, samples = 3 }, { epoch = 2, lr = 0.05, train_loss = 0.4 } } }
+               epoch_rows = { { epoch = 1, lr = 0.1, train_loss = 0.5, samples = 3 },
+                              { epoch = 2, lr = 0.05, train_loss = 0.4 } } }
     end,
   }
   local e = assert(experiment(o))
@@ -155,7 +163,7 @@ test("rows, regions, epochs and the sidecar of a whole experiment", function()
     check(row.energy_est_j and row.energy_est_j >= 0)
     equal(row.interrupted, false)
     check(row.duration_s > 0 and row.duration_train_s > 0 and row.duration_eval_s > 0)
-    check(row.duration_train_s + row.duration_eval_s <= row.duration_s + 1e-6, "stages add up to no more than the run")
+    check(row.duration_train_s + row.duration_eval_s <= row.duration_s + 1e-6, "stages are parts of the run")
     near(row.images_per_s, 1000 / row.duration_train_s, 1e-6 * row.images_per_s)
     check(results.is_identifier(row.host))
   end
@@ -190,7 +198,8 @@ test("a run that fails is a row, and the others go on", function()
     if case.seed == 6 then return { duration_s = 1.0 } end
     return { test_top1_pct = 90 }
   end
-  local o = small { factors = { technique = { "baseline" } }, seeds = { 1, 2, 3, 4, 5, 6, 7 }, raise = false, run = run }
+  local o = small { factors = { technique = { "baseline" } }, seeds = { 1, 2, 3, 4, 5, 6, 7 }, raise = false,
+                    run = run }
   local e = assert(experiment(o))
   local status = {}
   for i, row in ipairs(e.rows) do
@@ -259,7 +268,8 @@ end
 
 local function readable_out()
   local o = small {
-    factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } }, seeds = { 1, 2, 3 },
+    factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } },
+    seeds = { 1, 2, 3 },
     constants = { model = "mlp", dataset = "fashion_mnist", init_sha256 = "sha256_00e1" }, raise = false,
     run = function(case)
       if case.seed == 3 then error "no such luck" end
@@ -270,9 +280,9 @@ local function readable_out()
   return o.out .. "/runs.csv"
 end
 
-local expected = "block=integer run_order=integer seed=integer repeat=integer level=number test_top1_pct=number duration_s=number "
-  .. "energy_est_j=number interrupted=boolean run_id=text technique=text level_unit=text host=text init_sha256=text "
-  .. "wattle_version=text status=text "
+local expected = "block=integer run_order=integer seed=integer repeat=integer level=number test_top1_pct=number "
+  .. "duration_s=number energy_est_j=number interrupted=boolean run_id=text technique=text level_unit=text "
+  .. "host=text init_sha256=text wattle_version=text status=text "
 
 test("pandas reads runs.csv with its defaults", function()
   local python

@@ -1,5 +1,5 @@
--- scripts/mei2025.lua as a command: the whole protocol on small made-up images of the right form, its files and exit
--- codes, the same figures from the same seeds, and what it says to mistakes.
+-- scripts/mei2025.lua as a command: the whole protocol on small made-up images of the right form, its files and
+-- exit codes, the same figures from the same seeds, and what it says to mistakes.
 
 local wattle = require "wattle"
 local results = require "wattle.results"
@@ -37,9 +37,10 @@ local function write_idx(prefix, n)
     local class = (i * 7 + i // 10) % 10
     images[i], labels[i] = image(i, class), string.char(class)
   end
-  assert(core.write_file(("%s/%s-images-idx3-ubyte"):format(data, prefix),
-                         string.pack(">I4I4I4I4", 0x803, n, 28, 28) .. table.concat(images)))
-  assert(core.write_file(("%s/%s-labels-idx1-ubyte"):format(data, prefix), string.pack(">I4I4", 0x801, n) .. table.concat(labels)))
+  local path = ("%s/%s"):format(data, prefix)
+  assert(core.write_file(path .. "-images-idx3-ubyte", string.pack(">I4I4I4I4", 0x803, n, 28, 28)
+                         .. table.concat(images)))
+  assert(core.write_file(path .. "-labels-idx1-ubyte", string.pack(">I4I4", 0x801, n) .. table.concat(labels)))
 end
 write_idx("train", 5400)
 write_idx("t10k", 300)
@@ -65,7 +66,9 @@ local function rows_of(name)
   return assert(results.read(out(name) .. "/runs.csv", columns))
 end
 
-local common = ("--data %s --model mlp --batch-size 20 --epochs 3 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 --threads 1"):format(data)
+local common = ("--data %s --model mlp --batch-size 20 --epochs 3 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 "
+  .. "--threads 1"):format(data)
+local checkpoint = out "all" .. "/checkpoint.safetensors"
 
 test("every technique and level, three seeds, files and table", function()
   local code, said = mei2025(("%s --seeds 3 --out %s"):format(common, out "all"))
@@ -98,11 +101,11 @@ test("every technique and level, three seeds, files and table", function()
     check((row.duration_compress_s == nil) == (row.technique == "baseline"))
     if row.technique == "prune_global" then
       local removed = math.floor(row.level * (784 * 300 + 300 * 100 + 100 * 10))
-      check(row.nonzeros <= dense - removed and row.nonzeros > dense - removed - 2000, "the mask is kept in training")
+      check(row.nonzeros <= dense - removed and row.nonzeros > dense - removed - 2000, "the mask is kept")
     end
   end
-  for _, key in ipairs { "baseline", "scr_zero 8", "scr_zero 16", "scr_zero 20", "prune_global 0.3", "prune_global 0.5",
-                         "prune_global 0.8", "lowrank 0.9", "lowrank 0.99" } do
+  for _, key in ipairs { "baseline", "scr_zero 8", "scr_zero 16", "scr_zero 20", "prune_global 0.3",
+                         "prune_global 0.5", "prune_global 0.8", "lowrank 0.9", "lowrank 0.99" } do
     equal(seen[key], 3)
     check(said:find(key:match "^%S+", 1, true))
   end
@@ -121,7 +124,7 @@ end)
 
 test("the same seeds give the same figures, from the run's own pretraining or from its checkpoint", function()
   local few = common .. " --techniques baseline,scr_zero --bits 16 --seeds 1,2"
-  local code, said = mei2025(("%s --checkpoint %s/checkpoint.safetensors --keep-models --out %s"):format(few, out "all", out "again"))
+  local code, said = mei2025(("%s --checkpoint %s --keep-models --out %s"):format(few, checkpoint, out "again"))
   equal(code, 0, said)
   check(said:find "three seeds", "below three seeds the range is printed")
   local before = {}
@@ -130,7 +133,8 @@ test("the same seeds give the same figures, from the run's own pretraining or fr
   equal(#rows, 4)
   for _, row in ipairs(rows) do
     local was = before[row.run_id]
-    for _, name in ipairs { "test_top1_pct", "val_top1_pct", "loss", "macro_f1", "init", "init_sha256", "disk_bytes", "nonzeros" } do
+    for _, name in ipairs { "test_top1_pct", "val_top1_pct", "loss", "macro_f1", "init", "init_sha256",
+                            "disk_bytes", "nonzeros" } do
       equal(row[name], was[name], row.run_id .. " " .. name)
     end
     local dict = assert(wattle.load(("%s/models/%s.safetensors"):format(out "again", row.run_id)))
@@ -144,8 +148,8 @@ test("the same seeds give the same figures, from the run's own pretraining or fr
 end)
 
 test("an arm that diverges is a row, and the exit status says so", function()
-  local code, said = mei2025(("%s --tune-lr 1e30 --techniques baseline --seeds 1 --checkpoint %s/checkpoint.safetensors --out %s")
-    :format(common, out "all", out "diverged"))
+  local code, said = mei2025(("%s --tune-lr 1e30 --techniques baseline --seeds 1 --checkpoint %s --out %s")
+    :format(common, checkpoint, out "diverged"))
   equal(code, 1, said)
   equal(rows_of("diverged")[1].status, "diverged")
   check(said:find "1 of 1 runs did not end well", said)
@@ -165,7 +169,7 @@ test("mistakes: one clear message, a status, nothing written", function()
   fails("--model mlp --width 3", 1, "width")
   fails("--data " .. scratch .. "/nowhere", 1, "--data")
   fails(common .. " --checkpoint " .. scratch .. "/nothing", 1, "nothing")
-  fails(("--data %s --model lenet5 --checkpoint %s/checkpoint.safetensors"):format(data, out "all"), 1, "does not fit lenet5")
+  fails(("--data %s --model lenet5 --checkpoint %s"):format(data, checkpoint), 1, "does not fit lenet5")
   local code, said = mei2025(common .. " --out " .. out "all")
   equal(code, 1)
   check(said:find "is not empty", said)

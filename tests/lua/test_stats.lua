@@ -53,7 +53,8 @@ test("an interval needs three values, fewer give a range", function()
 end)
 
 test("repeats of a seed are averaged, then seeds are paired", function()
-  local rows = { { seed = 2, v = 4.0 }, { seed = 1, v = 1.0 }, { seed = 1, v = 3.0 }, { seed = 3 }, { seed = 2, v = 6.0 } }
+  local rows = { { seed = 2, v = 4.0 }, { seed = 1, v = 1.0 }, { seed = 1, v = 3.0 }, { seed = 3 },
+                 { seed = 2, v = 6.0 } }
   local by = stats.by_seed(rows, "v")
   equal(by[1], 2.0)
   equal(by[2], 5.0)
@@ -106,14 +107,18 @@ test("a summary groups, pairs and leaves failed runs out", function()
     for rep = 1, 2 do
       rows[#rows + 1] = row("lowrank", 0.9, seed, rep, 89.0 + seed, 2.0 + seed / 100)
       rows[#rows + 1] = row("baseline", nil, seed, rep, 90.0 + seed, 4.0 + seed / 100)
-      rows[#rows + 1] = row("scr_zero", 8.0, seed, rep, seed > 1 and 90.0 or nil, 4.0, seed == 1 and "failed" or "ok")
+      local status = seed == 1 and "failed" or "ok"
+      rows[#rows + 1] = row("scr_zero", 8.0, seed, rep, seed > 1 and 90.0 or nil, 4.0, status)
     end
   end
   rows[1].interrupted, rows[1].duration_train_s = true, 500.0
-  local o = { rows = rows, columns = results.runs, by = { "technique", "level" }, baseline = { technique = "baseline" },
-              differences = { "test_top1_pct" }, ratios = { "duration_train_s", "energy_train_j" }, means = { "params" },
-              order = { { technique = "baseline" }, { technique = "scr_zero", level = 8 }, { technique = "lowrank", level = 0.9 } } }
-  local out, columns, details = compare.summary(o)
+  local e = { rows = rows, columns = results.runs,
+              cases = { { technique = "baseline" }, { technique = "scr_zero", level = 8 },
+                        { technique = "lowrank", level = 0.9 } } }
+  local o = { by = { "technique", "level" }, baseline = { technique = "baseline" },
+              differences = { "test_top1_pct" }, ratios = { "duration_train_s", "energy_train_j" },
+              means = { "params" } }
+  local out, columns, details = compare.summary(e, o)
   equal(#out, 3)
   equal(out[1].technique, "baseline")
   equal(out[1].test_top1_pct_diff, nil)
@@ -130,4 +135,6 @@ test("a summary groups, pairs and leaves failed runs out", function()
   equal(low.energy_train_j_verdict, nil) -- no joules, no verdict
   equal(details[3].test_top1_pct.value.n, 3)
   for _, r in ipairs(out) do check(results.line(columns, r)) end
+  raises(function() compare.summary(e, { by = { "techniqe" } }) end, "did you mean 'technique'")
+  raises(function() compare.summary(e, { by = { "technique" }, ratio = {} }) end, "ratios")
 end)

@@ -44,9 +44,8 @@ local function check_one(option, v)
     for _, c in ipairs(option.choices) do
       if c == v then return true end
     end
-    local near = util.nearest(tostring(v), option.choices)
     return nil, ("--%s: '%s' is none of %s%s"):format(option[1], v, table.concat(option.choices, ", "),
-                                                      near and ("; did you mean '%s'?"):format(near) or "")
+                                                      util.hint(v, option.choices))
   end
   if option.min and v < option.min then return nil, ("--%s: %s is below %s"):format(option[1], v, option.min) end
   if option.max and v > option.max then return nil, ("--%s: %s is above %s"):format(option[1], v, option.max) end
@@ -73,10 +72,10 @@ end
 -- Reads a command line. Returns the options' values (with `given`, the set of those that were named), or nil and
 -- what is wrong. help is among the values when --help or -h was there; nothing is printed and nothing exits.
 function cli.read(spec, args)
-  local by_name, names = { help = { "help", "flag" } }, { "help" }
+  local by_name, names = { help = { "help", "flag" } }, { "--help" }
   for _, option in ipairs(spec.options) do
     by_name[option[1]] = option
-    names[#names + 1] = option[1]
+    names[#names + 1] = "--" .. option[1]
   end
   local values, given, i = {}, {}, 1
   while i <= #args do
@@ -90,8 +89,7 @@ function cli.read(spec, args)
     elseif name then
       local option = by_name[name]
       if not option then
-        local near = util.nearest(name, names)
-        return nil, ("unknown option '--%s'%s"):format(name, near and ("; did you mean '--%s'?"):format(near) or "")
+        return nil, ("unknown option '--%s'%s"):format(name, util.hint("--" .. name, names))
       end
       local has_inline = word:find("=", 1, true) ~= nil
       if option[2] == "flag" then
@@ -150,7 +148,8 @@ local function wrap(text, n)
 end
 
 function cli.help(spec)
-  local out = { ("Usage: wattle %s [options]%s\n"):format(spec.name, spec.positional and " " .. spec.positional or "") }
+  local rest = spec.positional and " " .. spec.positional or ""
+  local out = { ("Usage: wattle %s [options]%s\n"):format(spec.name, rest) }
   if spec.about then out[#out + 1] = table.concat(wrap(spec.about, 90), "\n") .. "\n" end
   out[#out + 1] = "Options:"
   local options = table.move(spec.options, 1, #spec.options, 1, {})
@@ -177,8 +176,8 @@ function cli.help(spec)
   return table.concat(out, "\n") .. "\n"
 end
 
--- For a script's first line: --help goes to standard output and ends the program with 0; a mistake goes to standard
--- error and ends it with 2.
+-- For a script's first line: --help goes to standard output and ends the program with 0; a mistake goes to
+-- standard error and ends it with 2.
 function cli.main(spec, args)
   local values, message = cli.read(spec, args)
   if not values then

@@ -2,6 +2,8 @@
 -- baseline by seed. Which columns are compared how is the caller's; the statistics are stats.lua's.
 local results = require "wattle.results"
 local stats = require "wattle.stats"
+local util = require "wattle.util"
+local where = require "wattle.where"
 
 local compare = {}
 
@@ -9,10 +11,17 @@ local function append(list, name, kind)
   list[#list + 1] = { name = name, type = kind }
 end
 
--- The columns of a summary made with these options (see compare.summary).
-function compare.columns(o)
+-- The column of a name; an unknown one is an error that suggests the nearest.
+local function column(columns, name)
+  local c = results.find(columns, name)
+  if c then return c end
+  where.raise("compare.summary: no column '%s'%s", tostring(name), util.hint(name, results.names(columns)))
+end
+
+-- The columns of a summary.
+local function summary_columns(columns, o)
   local cols = {}
-  for _, name in ipairs(o.by) do append(cols, name, results.find(o.columns, name).type) end
+  for _, name in ipairs(o.by) do append(cols, name, column(columns, name).type) end
   append(cols, "runs", "integer")
   append(cols, "runs_ok", "integer")
   append(cols, "seeds", "integer")
@@ -48,19 +57,19 @@ local function matches(row, wanted)
   return true
 end
 
--- Groups in the order in which `order` (a list of tables with the `by` columns) or else the rows name them.
-local function groups_of(o)
+-- Groups in the order of the experiment's cases.
+local function groups_of(experiment, o)
   local groups, at = {}, {}
   local function group(row)
     local key = key_of(row, o.by)
     if not at[key] then
-      at[key] = { row = row, rows = {}, ok = {}, timed = {} }
+      at[key] = { row = row, rows = {}, ok = {}, timed = {} } -- row: where the `by` columns are read
       groups[#groups + 1] = at[key]
     end
     return at[key]
   end
-  for _, case in ipairs(o.order or {}) do group(case) end
-  for _, row in ipairs(o.rows) do
+  for _, case in ipairs(experiment.cases or {}) do group(case) end
+  for _, row in ipairs(experiment.rows) do
     local g = group(row)
     table.insert(g.rows, row)
     if row.status == "ok" then
@@ -72,12 +81,23 @@ local function groups_of(o)
   return groups
 end
 
--- Options: rows and columns (as read from runs.csv), by (columns that make a group), baseline ({column = value}: whose
--- group the others are set against), differences (columns compared by a - b), ratios (columns compared by
--- a / b, with a verdict), means (columns just averaged), margin, order. Returns the summary's rows and columns, and
--- the details: for each row {[column] = {value = interval, diff = interval, verdict = stats.verdict's}}.
-function compare.summary(o)
-  local groups, base = groups_of(o), nil
+local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin" }
+
+-- compare.summary(experiment, {...}) -> the summary's rows, their columns, and the details: for each row
+-- {[column] = {value = interval, diff = interval, verdict = stats.verdict's}}. experiment: what
+-- wattle.experiment returned, or {rows =, columns =} as results.read gives. Options:
+--   by           columns that make a group
+--   baseline     {column = value}: the group that the others are set against, by seed
+--   differences  columns compared by a - b
+--   ratios       columns compared by a / b, with a verdict; margin (0.05) is what counts as equal
+--   means        columns that are just averaged
+function compare.summary(experiment, o)
+  util.check_options(o, OPTIONS, "compare.summary")
+  local columns = experiment.columns
+  for _, list in ipairs { o.differences or {}, o.ratios or {}, o.means or {} } do
+    for _, name in ipairs(list) do column(columns, name) end
+  end
+  local groups, base = groups_of(experiment, o), nil
   for _, g in ipairs(groups) do
     if o.baseline and matches(g.row, o.baseline) then base = g end
   end
@@ -119,7 +139,7 @@ function compare.summary(o)
     end
     rows[n], details[n] = row, detail
   end
-  return rows, compare.columns(o), details
+  return rows, summary_columns(columns, o), details
 end
 
 return compare

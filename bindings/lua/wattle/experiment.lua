@@ -38,18 +38,21 @@ local core = wattle.core
 
 local experiment = {}
 
-local OPTIONS = { "name", "out", "factors", "seeds", "repeats", "seed_order", "run", "prepare", "constants", "columns",
-                  "meter", "options", "progress", "raise" }
+local OPTIONS = { "name", "out", "factors", "seeds", "repeats", "seed_order", "run", "prepare", "constants",
+                  "columns", "meter", "options", "progress", "raise" }
 
 ---- the plan: which runs, in which order ----
 
 -- What a case carries besides its factors.
-local RESERVED = { seed = true, ["repeat"] = true, run_id = true, out = true, region = true, block = true, run_order = true }
+local RESERVED = { seed = true, ["repeat"] = true, run_id = true, block = true, run_order = true, out = true,
+                   region = true, ledger = true }
 
 local function sorted_keys(t)
   local keys = {}
   for k in pairs(t) do
-    if type(k) ~= "string" then where.raise("experiment: factors: a name must be a string, not %s", tostring(k)) end
+    if type(k) ~= "string" then
+      where.raise("experiment: factors: a name must be a string, not %s", tostring(k))
+    end
     keys[#keys + 1] = k
   end
   -- In the order of runs.csv's columns, then by name: pairs has no order of its own.
@@ -97,7 +100,8 @@ local function run_id(case, seed, rep)
   for _, key in ipairs(sorted_keys(case)) do
     local v = case[key]
     if scalar(v) then
-      local text = type(v) == "string" and v or key .. (math.type(v) == "float" and ("%.6g"):format(v) or tostring(v))
+      local text = math.type(v) == "float" and ("%.6g"):format(v) or tostring(v)
+      if type(v) ~= "string" then text = key .. text end
       parts[#parts + 1] = (text:gsub("[^%w_.+]", "_"))
     end
   end
@@ -154,7 +158,8 @@ function experiment.plan(o)
         local id = run_id(case, seed, rep)
         if ids[id] then where.raise("experiment: two runs are called '%s': cases or seeds are there twice", id) end
         ids[id] = true
-        runs[#runs + 1] = { run_id = id, case = case, seed = seed, ["repeat"] = rep, block = block, run_order = #runs + 1 }
+        runs[#runs + 1] = { run_id = id, case = case, seed = seed, ["repeat"] = rep, block = block,
+                            run_order = #runs + 1 }
       end
     end
   end
@@ -209,7 +214,8 @@ local function sidecar(o, cols, source, meter_text)
     lua = _VERSION,
     command = arg and table.concat(table.move(arg, 0, #arg, 1, {}), " ") or core.null,
     meter = { source = source, description = meter_text },
-    columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs), ["energy.csv"] = types(results.energy) },
+    columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs),
+                ["energy.csv"] = types(results.energy) },
     notes = {
       "NA is missing; energy_j holds counters only, energy_est_j a model's figure.",
       "In energy.csv the region run is the whole run; every other region excludes those nested in it.",
@@ -241,7 +247,8 @@ local FILES = { "runs", "epochs", "energy" }
 local function open_files(out, cols)
   local files = setmetatable({ cols = { runs = cols, epochs = results.epochs, energy = results.energy } }, Files)
   for _, name in ipairs(FILES) do
-    local appender, message, code = core.appender(("%s/%s.csv"):format(out, name), results.header(files.cols[name]))
+    local path, header = ("%s/%s.csv"):format(out, name), results.header(files.cols[name])
+    local appender, message, code = core.appender(path, header)
     if not appender then
       files:close()
       return nil, message, code
@@ -354,7 +361,8 @@ local function measured_columns(case)
     duration_s = whole.whole_s,
     energy_method = whole.method,
     energy_j = whole.whole_j, energy_est_j = whole.whole_est_j, energy_missing_s = whole.missing_s,
-    duration_train_s = train.duration_s, duration_eval_s = eval.duration_s, duration_compress_s = compress.duration_s,
+    duration_train_s = train.duration_s, duration_eval_s = eval.duration_s,
+    duration_compress_s = compress.duration_s,
     energy_train_j = train.energy_j, energy_eval_j = eval.energy_j, energy_compress_j = compress.energy_j,
     cpu_s = whole.cpu_s, other_cpu_s = whole.other_cpu_s, steal_s = whole.steal_s,
     interrupted = false,
@@ -366,7 +374,8 @@ local function fill(row, values)
   return row
 end
 
--- What the protocol returned, into a row that has everything else. Returns nil and a message where it does not fit.
+-- What the protocol returned, into a row that has everything else. Returns nil and a message where it does not
+-- fit.
 local function merge(row, value, cols)
   if value == nil then value = {} end
   if type(value) ~= "table" then return nil, "run must return a table of columns, not " .. type(value) end
@@ -413,14 +422,20 @@ local function check(o)
   want("constants", "table", true)
   want("columns", "table", true)
   want("options", "table", true)
-  if not results.is_identifier(o.name) then where.raise("experiment: name '%s' must begin with a letter", o.name) end
+  if not results.is_identifier(o.name) then
+    where.raise("experiment: name '%s' must begin with a letter", o.name)
+  end
   local full = fill({}, o)
   full.seeds, full.repeats = o.seeds or { 1 }, o.repeats or 1
-  if type(full.seeds) ~= "table" or #full.seeds == 0 then where.raise("experiment: seeds must be a list of integers") end
+  if type(full.seeds) ~= "table" or #full.seeds == 0 then
+    where.raise("experiment: seeds must be a list of integers")
+  end
   for _, s in ipairs(full.seeds) do
     if math.type(s) ~= "integer" then where.raise("experiment: seeds must be integers, not %s", tostring(s)) end
   end
-  if math.type(full.repeats) ~= "integer" or full.repeats < 1 then where.raise("experiment: repeats must be 1 or more") end
+  if math.type(full.repeats) ~= "integer" or full.repeats < 1 then
+    where.raise("experiment: repeats must be 1 or more")
+  end
   full.seed_order = o.seed_order or full.seeds[1]
   return full
 end
@@ -429,7 +444,10 @@ end
 local function open_meter(meter)
   if type(meter) ~= "userdata" then return wattle.meter(meter or {}) end
   return setmetatable({}, {
-    __index = { region = function(_, name) return meter:region(name) end, describe = function() return meter:describe() end },
+    __index = {
+      region = function(_, name) return meter:region(name) end,
+      describe = function() return meter:describe() end,
+    },
     __close = function() end,
   })
 end
@@ -531,8 +549,9 @@ local function execute(o)
   return { rows = rows, columns = cols, cases = cases, counts = counts, failed = #runs - counts.ok, out = o.out }
 end
 
--- Returns {rows (as read back from runs.csv), columns, cases, counts, failed, out}, or nil, message, code where a file or
--- folder said no. `failed` counts the runs whose status is not ok; unless raise = false, any is an error after all runs.
+-- Returns {rows (as read back from runs.csv), columns, cases, counts, failed, out}, or nil, message, code where
+-- a file or folder said no. `failed` counts the runs whose status is not ok; unless raise = false, any is an
+-- error after all runs.
 function experiment.run(o)
   o = check(o)
   local result, message, code = execute(o)

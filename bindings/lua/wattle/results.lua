@@ -3,6 +3,7 @@
 -- writing whole tables live here too; appending, syncing and locking are the core's.
 local core = require("wattle").core
 local util = require "wattle.util"
+local where = require "wattle.where"
 
 local results = {}
 results.schema_version = 1
@@ -129,8 +130,7 @@ function results.line(cols, row)
   end
   for name in pairs(row) do
     if not known[name] then
-      local near = util.nearest(tostring(name), results.names(cols))
-      return nil, ("no column '%s'%s"):format(tostring(name), near and ("; did you mean '%s'?"):format(near) or "")
+      return nil, ("no column '%s'%s"):format(tostring(name), util.hint(name, results.names(cols)))
     end
   end
   return table.concat(cells, ",") .. "\n"
@@ -146,12 +146,12 @@ function results.extend(fixed, own)
   for _, c in ipairs(own) do
     local name, kind = c.name or c[1], c.type or c[2]
     if type(name) ~= "string" or not name:find "^%l[%l%d_]*$" then
-      error(("columns: '%s' is no lower-case name"):format(tostring(name)), 3)
+      where.raise("columns: '%s' is no lower-case name", tostring(name))
     end
     if not write[kind] then
-      error(("columns: '%s' is of type '%s'; there are text, integer, number, boolean"):format(name, tostring(kind)), 3)
+      where.raise("columns: '%s' is of type '%s'; there are text, integer, number, boolean", name, tostring(kind))
     end
-    if results.find(out, name) then error(("columns: '%s' is there already"):format(name), 3) end
+    if results.find(out, name) then where.raise("columns: '%s' is there already", name) end
     out[#out + 1] = { name = name, type = kind }
   end
   return out
@@ -164,7 +164,7 @@ function results.write(path, cols, rows)
   local lines = { results.header(cols) .. "\n" }
   for _, row in ipairs(rows) do
     local line, message = results.line(cols, row)
-    if not line then error(("%s: %s"):format(path, message), 2) end
+    if not line then where.raise("%s: %s", path, message) end
     lines[#lines + 1] = line
   end
   return core.write_file(path, table.concat(lines))
@@ -198,7 +198,9 @@ function results.read(path, cols)
       local s = lines[l][i] or ""
       if s ~= "NA" then
         local v = read[column.type](s)
-        if v == nil then return nil, ("%s:%d: column '%s' holds '%s'"):format(path, l, column.name, s), "format" end
+        if v == nil then
+          return nil, ("%s:%d: column '%s' holds '%s'"):format(path, l, column.name, s), "format"
+        end
         row[column.name] = v
       end
     end

@@ -117,7 +117,8 @@ function stats.interval(x, level)
     return { n = n, mean = mean, sd = sd, low = low, high = high, kind = "range" }
   end
   local half = stats.t_quantile(0.5 + level / 2, n - 1) * sd / math.sqrt(n)
-  return { n = n, mean = mean, sd = sd, low = mean - half, high = mean + half, kind = ("ci%g"):format(level * 100) }
+  local kind = ("ci%g"):format(level * 100)
+  return { n = n, mean = mean, sd = sd, low = mean - half, high = mean + half, kind = kind }
 end
 
 ---- pairing by seed ----

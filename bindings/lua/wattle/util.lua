@@ -17,6 +17,12 @@ end
 -- The name nearest to a word, or nil if none is near.
 util.nearest = core.nearest
 
+-- "; did you mean 'near'?" for the name nearest to a word, or "".
+function util.hint(word, names)
+  local near = util.nearest(tostring(word), names)
+  return near and ("; did you mean '%s'?"):format(near) or ""
+end
+
 -- Every key of t is one of the names; anything else is an error at the caller's line that suggests the nearest. `what`
 -- names the function or class: "nn.Conv2d".
 function util.check_options(t, names, what)
