@@ -348,7 +348,7 @@ local function metered(fn, case, name)
   region:stop()
   case.peak_rss_bytes = resettable and core.peak_rss() or nil
   if ok then return value end
-  if value:find "interrupted" then error(value, 0) end
+  if value:find "interrupted!" then error(value, 0) end
   return nil, value
 end
 
