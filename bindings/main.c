@@ -1,6 +1,7 @@
 /* main.c - the wattle program: the command line that lua has, commands by name, and nothing else. Running is in
  * host.c, the prompt in repl.c, Ctrl-C in interrupt.c. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,7 +274,17 @@ static int protected_main(lua_State *L) {
   return 0;
 }
 
+/* A standard stream that came closed is opened on nothing: else the first result file would get its number, and
+ * every message would go into that file. */
+static void open_standard_streams(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd > STDERR_FILENO) close(fd);
+}
+
 int main(int argc, char **argv) {
+  open_standard_streams();
   program p = { .argc = argc, .argv = argv, .o = read_options(argc, argv) };
   if (p.o.bad) {
     complain(program_name(argv), argv[p.o.bad]);

@@ -185,6 +185,18 @@ end)
 
 -- ---- what lua does not have --------------------------------------------------------------------------------------
 
+test("a closed standard stream never becomes a file", function()
+  local path = write("closed.lua", "local f = io.open(arg[1], 'w') f:write 'data\\n' io.stderr:write 'told\\n' "
+                     .. "print 'said' f:close()")
+  for _, closed in ipairs{ "2>&-", "<&- >&- 2>&-" } do
+    local _, _, code = run(("%s %s closed.out %s"):format(program, path, closed))
+    equal(code, 0)
+    local f = assert(io.open(folder .. "/closed.out"))
+    equal(f:read "a", "data\n")
+    f:close()
+  end
+end)
+
 test("--help and --version", function()
   local out, err, code = run("'" .. program .. "' --help")
   equal(code, 0)
