@@ -61,6 +61,18 @@ test("blocks of one seed and repeat hold every case once, in an order of their o
   for i, run in ipairs(again) do equal(run.run_id, runs[i].run_id) end
 end)
 
+test("a status that is none fails its run, not the experiment", function()
+  local out = os.tmpname()
+  os.remove(out)
+  local result = assert(wattle.experiment {
+    name = "status", out = out, factors = { a = { 1, 2 } }, progress = false, raise = false,
+    run = function(case) return { status = case.a == 1 and "fine" or "ok" } end,
+  })
+  equal(result.failed, 1)
+  equal(#result.rows, 2)
+  os.execute("rm -rf '" .. out .. "'")
+end)
+
 test("a list of cases is taken as it is", function()
   local factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } }
   local runs = experiment.plan { name = "list", factors = factors }

@@ -382,6 +382,9 @@ local function merge(row, value, cols)
   local full = fill({}, row)
   for k, v in pairs(value) do
     if k ~= "epoch_rows" then
+      if k == "status" and v ~= "ok" and v ~= "failed" and v ~= "diverged" then
+        return nil, ("run returned status '%s'; there are ok, failed, diverged"):format(tostring(v))
+      end
       if row[k] ~= nil and row[k] ~= v and k ~= "status" then
         return nil, ("run returned column '%s', which the experiment fills itself"):format(k)
       end
