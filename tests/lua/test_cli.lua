@@ -56,6 +56,7 @@ test("mistakes name the option and the nearest one", function()
     { "--epochs needs a value", "--epochs" },
     { "--epochs needs a value", "--epochs", "--quick" },
     { "--lr needs a number, not ''", "--lr=" },
+    { "--lr needs a number, not '1e999'", "--lr", "1e999" },
     { "--levels needs a list of numbers 0.1,0.2, not '1,,2'", "--levels", "1,,2" },
     { "--arms: 'be' is none of a, bee, sea; did you mean 'bee'?", "--arms", "a,be" },
     { "--quick takes no value", "--quick=1" },

@@ -33,7 +33,7 @@ function scalar.string(s) return s end
 function scalar.integer(s) return math.tointeger(tonumber(s)) end
 function scalar.number(s)
   local v = tonumber(s)
-  return v and v == v and v or nil
+  return v and v - v == 0 and v or nil -- neither NaN nor infinite (1e999)
 end
 local PLURAL = { strings = "string", integers = "integer", numbers = "number" }
 local ARTICLE = { string = "a string", integer = "an integer", number = "a number", strings = "a list a,b,c",
