@@ -140,6 +140,7 @@ test("unreadable or contradictory files are nil, message, code", function()
   fails({ images = folder .. "/none", labels = three }, "none", "io")
   fails({ images = images, labels = three }, "2 images", "format")
   fails({ images = bad, labels = three }, "bad", "format")
+  fails({ images = images, labels = write("far", idx({ 2 }, "\1\12")), classes = 10 }, "far: a label is 12", "format")
   raises(function() data.idx{ images = images } end, "paths")
   local sets, message, code = data.fashion_mnist{ dir = folder }
   check(sets == nil and message:find "dataset%-fashion%-mnist" and message:find "%-%-data", message)

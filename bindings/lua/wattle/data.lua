@@ -151,6 +151,14 @@ function data.idx(o)
     return nil, ("%s has %d images, but %s is [%s]"):format(o.images, images:size(0), o.labels,
                                                              table.concat(labels:shape(), ",")), "format"
   end
+  local classes = type(o.classes) == "table" and #o.classes or o.classes
+  if classes and labels:dim() == 1 and labels.dtype == "u8" and labels:size(0) > 0 then
+    local highest = labels:max()
+    if highest >= classes then
+      return nil, ("%s: a label is %d, but there are %d classes (labels count from 0)"):format(o.labels, highest,
+                                                                                               classes), "format"
+    end
+  end
   return data.tensors{ images = images, labels = labels, mean = o.mean, sd = o.sd, classes = o.classes,
                        name = o.name }
 end
@@ -189,6 +197,11 @@ function data.fashion_mnist(o)
                                           sd = o.sd or 0.3530, classes = fashion_classes,
                                           name = "fashion_mnist." .. part }
     if not sets[part] then return nil, message, code end
+    local shape = sets[part].shape
+    if #sets[part] == 0 or shape[1] ~= 1 or shape[2] ~= 28 or shape[3] ~= 28 then
+      return nil, ("%s: %d images of [%s]; Fashion-MNIST's are [1,28,28]"):format(images, #sets[part],
+                                                                                   table.concat(shape, ",")), "format"
+    end
   end
   return sets
 end
