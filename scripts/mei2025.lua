@@ -64,7 +64,7 @@ local spec = {
     { "batch-size", "integer", 128, "images a step", value = "N", min = 1 },
     { "lr", "number", 0.1, "first learning rate of pretraining (cosine to 0)", value = "X", min = 0 },
     { "tune-lr", "number", 0.01, "first learning rate of training on (cosine to 0)", value = "X", min = 0 },
-    { "momentum", "number", 0.9, "Nesterov momentum", value = "X", min = 0, max = 1 },
+    { "momentum", "number", 0.9, "Nesterov momentum", value = "X", min = 0, max = 0.9999 },
     { "weight-decay", "number", 5e-4, "L2 penalty", value = "X", min = 0 },
     { "backend", "string", "auto", "kernels to compute with", value = "NAME",
       choices = { "auto", "onednn", "blas", "reference" } },
@@ -94,15 +94,32 @@ end
 
 ---- what is run ----
 
+-- The same value twice would be the same run twice.
+local function distinct(name, list)
+  local seen = {}
+  for _, v in ipairs(list) do
+    if seen[v] then die(("--%s: %s is there twice"):format(name, v)) end
+    seen[v] = true
+  end
+end
+
+local SEEDS_MAX = 1000
+
 local function seeds_of(list)
+  distinct("seeds", list)
   if #list > 1 then return list end
   local seeds = {}
   if list[1] < 1 then die("--seeds: a count must be at least 1") end
+  if list[1] > SEEDS_MAX then
+    die(("--seeds: one number is a count, and %d is above %d; seeds themselves are a list A,B"):format(list[1],
+                                                                                                     SEEDS_MAX))
+  end
   for i = 1, list[1] do seeds[i] = i end
   return seeds
 end
 
 local function cases_of(o)
+  for _, name in ipairs { "techniques", "bits", "amounts", "energies" } do distinct(name, o[name]) end
   local cases = {}
   for _, name in ipairs(o.techniques) do
     local t = technique[name]
