@@ -308,5 +308,10 @@ int main(int argc, char **argv) {
   if (status != LUA_OK) wl_print_error(program_name(argv), lua_tostring(L, -1));
   int code = status == LUA_OK && p.ok ? EXIT_SUCCESS : wattle_host_interrupted(p.host) ? 130 : EXIT_FAILURE;
   wattle_host_destroy(p.host);
+  /* lua says nothing here; but a report that a full disk swallowed is no success. */
+  if (code == EXIT_SUCCESS && (fflush(stdout) != 0 || ferror(stdout))) {
+    wl_print_error(program_name(argv), "standard output could not be written");
+    return EXIT_FAILURE;
+  }
   return code;
 }

@@ -197,6 +197,12 @@ test("a closed standard stream never becomes a file", function()
   end
 end)
 
+test("output that could not be written is a failure", function()
+  local _, err, code = run(program .. " -e 'print(1)' >/dev/full")
+  equal(code, 1)
+  check(err:find "standard output could not be written", err)
+end)
+
 test("--help and --version", function()
   local out, err, code = run("'" .. program .. "' --help")
   equal(code, 0)
