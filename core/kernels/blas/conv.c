@@ -75,11 +75,16 @@ static const float *columns(const conv_kernel *k, const float *x, float *cols) {
   return cols;
 }
 
+/* This thread's room for columns; NULL where the image is its own columns. */
+static float *thread_columns(const conv_job *j, int thread) {
+  return j->k->direct ? NULL : j->cols + (size_t)thread * j->k->col_floats;
+}
+
 static void forward_span(void *arg, int64_t begin, int64_t end, int thread) {
   const conv_job *j = arg;
   const conv_kernel *k = j->k;
   const float *x = j->c->in[0].data, *w = j->c->in[1].data, *b = j->c->in[2].data;
-  float *y = j->c->out[0].data, *cols = j->cols + (size_t)thread * k->col_floats;
+  float *y = j->c->out[0].data, *cols = thread_columns(j, thread);
   int64_t og = k->o / k->groups, cg = k->c / k->groups;
   for (int64_t n = begin; n < end; n++)
     for (int64_t g = 0; g < k->groups; g++) {
@@ -95,7 +100,7 @@ static void backward_data_span(void *arg, int64_t begin, int64_t end, int thread
   const conv_job *j = arg;
   const conv_kernel *k = j->k;
   const float *w = j->c->in[1].data, *dy = j->c->dout[0].data;
-  float *dx = j->c->din[0].data, *cols = j->cols + (size_t)thread * k->col_floats;
+  float *dx = j->c->din[0].data, *cols = thread_columns(j, thread);
   int64_t og = k->o / k->groups, cg = k->c / k->groups;
   for (int64_t n = begin; n < end; n++)
     for (int64_t g = 0; g < k->groups; g++) {
@@ -114,7 +119,7 @@ static void backward_weights_span(void *arg, int64_t begin, int64_t end, int thr
   const conv_job *j = arg;
   const conv_kernel *k = j->k;
   const float *x = j->c->in[0].data, *dy = j->c->dout[0].data;
-  float *cols = j->cols + (size_t)thread * k->col_floats;
+  float *cols = thread_columns(j, thread);
   int64_t og = k->o / k->groups, cg = k->c / k->groups;
   for (int64_t chunk = begin; chunk < end; chunk++) {
     float *dw = j->partial + chunk * k->o * k->rows;
@@ -157,8 +162,9 @@ static void bias_span(void *arg, int64_t begin, int64_t end, int thread) {
 
 static conv_job job(wtl_kernel *kernel, const wtl_call *c) {
   const conv_kernel *k = (const conv_kernel *)kernel;
-  float *cols = c->scratch;
-  return (conv_job){ k, c, cols, cols + (size_t)wtl_threads(c->ctx) * k->col_floats, k->n == 1 };
+  size_t cols = (size_t)wtl_threads(c->ctx) * k->col_floats;
+  float *scratch = c->scratch; /* NULL where a direct convolution needs none */
+  return (conv_job){ k, c, scratch, scratch ? scratch + cols : NULL, k->n == 1 };
 }
 
 static wtl_status forward(wtl_kernel *kernel, wtl_call *c) {

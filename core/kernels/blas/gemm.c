@@ -1,6 +1,8 @@
 /* The OpenBLAS provider: its list of ops, and matrix products in tiles of our own. */
 #include <cblas.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "blas.h"
 
@@ -45,13 +47,32 @@ static void warm_span(void *arg, int64_t begin, int64_t end, int thread) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 2, 2, 2, 1, a, 2, a, 2, 0, c, 2);
 }
 
-/* OpenBLAS spins for ever when it cannot get its buffers, so it takes them now. */
+/* How many threads OpenBLAS holds buffers for: like its pool, one count for the process. */
+static atomic_int warmed;
+
+/* Make OpenBLAS single-threaded, and let each of our threads take its buffer now. It spins for ever when it cannot map one, so
+ * the room is asked for first. */
+static wtl_status ready(wtl_ctx *ctx) {
+  enum { BUFFER_MB = 128 }; /* OpenBLAS 0.3.21 on 64-bit x86 and ARM */
+  int missing = wtl_threads(ctx) - atomic_load(&warmed);
+  openblas_set_num_threads(1);
+  if (missing <= 0) return WTL_OK;
+  size_t bytes = (size_t)missing * BUFFER_MB << 20;
+  void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED)
+    return wtl_fail(ctx, WTL_ERR_MEMORY, "OpenBLAS: no room for its buffers (%d MB for each of %d threads); allow more memory "
+                    "or fewer threads", BUFFER_MB, wtl_threads(ctx));
+  munmap(room, bytes);
+  wtl_parallel(ctx, wtl_threads(ctx), 1, warm_span, NULL);
+  atomic_store(&warmed, wtl_threads(ctx));
+  return WTL_OK;
+}
+
 static wtl_status open_(wtl_ctx *ctx, wtl_engine **out) {
+  WTL_TRY(ready(ctx));
   wtl_engine *e = wtl_alloc(ctx, sizeof *e);
   if (!e) return WTL_ERR_MEMORY;
   *e = (wtl_engine){ &wtl_provider_blas, ctx };
-  openblas_set_num_threads(1);
-  wtl_parallel(ctx, wtl_threads(ctx), 1, warm_span, NULL);
   *out = e;
   return WTL_OK;
 }
@@ -73,7 +94,7 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
   if (b->real != WTL_F32 || !fits_blasint(b)) return WTL_ERR_UNSUPPORTED;
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     if (strcmp(table[i].op, b->op->name) != 0) continue;
-    openblas_set_num_threads(1); /* also where no engine was opened: ops run at once */
+    WTL_TRY(ready(b->ctx)); /* ops run at once opened no engine */
     return table[i].bind(b, out);
   }
   return WTL_ERR_UNSUPPORTED;
