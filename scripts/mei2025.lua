@@ -288,7 +288,30 @@ local function print_tables(rows, details, measured)
                                 "whole run, s", "estimate, J" }, second))
 end
 
-local function print_notes(o, rows, seeds, measured)
+-- What share of the processors' time other programs took during the runs; nil where it is not known.
+local function others_share(runs)
+  local taken, time = 0, 0
+  for _, run in ipairs(runs) do
+    if run.other_cpu_s then taken, time = taken + run.other_cpu_s, time + run.duration_s end
+  end
+  local processors = tonumber(core.build_info():match "processors: (%d+)")
+  return processors and time > 0 and taken / (time * processors) or nil
+end
+
+-- Low rank that left every layer alone is the baseline under another name: say so.
+local function unchanged(rows)
+  local params = {}
+  for _, row in ipairs(rows) do
+    if row.technique == "baseline" then params.baseline = row.params end
+  end
+  local names = {}
+  for _, row in ipairs(rows) do
+    if row.technique == "lowrank" and row.params and row.params == params.baseline then names[#names + 1] = label(row) end
+  end
+  return names
+end
+
+local function print_notes(o, rows, seeds, measured, runs)
   local ci = #seeds >= 3
   local notes = {
     ("Equal steps: every copy of %s was trained on for %d epoch%s over the same images in the same order."):format(
@@ -302,6 +325,13 @@ local function print_notes(o, rows, seeds, measured)
     "Not answered by this table: equal accuracy, equal joules, the full cycle with inference.",
     ASSUMED,
   }
+  for i, name in ipairs(unchanged(rows)) do
+    table.insert(notes, i, name .. ": no layer's FLOPs would fall at that level, so nothing was replaced.")
+  end
+  local others = others_share(runs)
+  if others and others > 0.1 then
+    notes[#notes + 1] = ("Other programs took %.0f %% of the processors during the runs: distrust the times."):format(100 * others)
+  end
   io.stdout:write("\n", table.concat(notes, "\n"), "\n")
   for _, row in ipairs(rows) do
     if row.runs_ok < row.runs then
@@ -325,7 +355,7 @@ local function report(o, experiment, seeds)
   for _, row in ipairs(rows) do measured = measured or row.energy_train_j ~= nil end
   io.stdout:write("\n")
   print_tables(rows, details, measured)
-  print_notes(o, rows, seeds, measured)
+  print_notes(o, rows, seeds, measured, experiment.rows)
   io.stdout:write("Results: ", experiment.out, " (runs.csv, epochs.csv, energy.csv, summary.csv, runs.json)\n")
 end
 

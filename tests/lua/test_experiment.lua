@@ -326,4 +326,18 @@ cat(sapply(a[-1], function(c) paste0(c, "=", names[class(d[[make.names(c)]])], "
   equal(output_of(("Rscript %s %s %s"):format(script, readable_out(), names)), expected)
 end)
 
+test("epochs that cannot be written fail their run alone", function()
+  local wrong = { 3, { 1 }, { { epoch = "x" } } }
+  local e = experiment.run(small{ seeds = { 1, 2, 3 }, factors = { technique = { "baseline" } }, raise = false,
+                                  run = function(case) return { epoch_rows = wrong[case.seed] } end })
+  equal(#e.rows, 3)
+  equal(e.failed, 3)
+end)
+
+test("a preparation that the world refuses is told in one line, without a place", function()
+  local e, message = experiment.run(small{ prepare = function() error("/x: No space left on device", 0) end })
+  equal(e, nil)
+  equal(message, "experiment: prepare: /x: No space left on device")
+end)
+
 os.execute("rm -rf " .. scratch .. " " .. scratch:sub(1, -3))

@@ -299,6 +299,19 @@ local function epoch_rows(id, list)
   return rows
 end
 
+-- Why a run's epoch_rows cannot be written; nil if they can.
+local function epochs_misfit(list)
+  if list == nil then return nil end
+  if type(list) ~= "table" then return "epoch_rows must be a list of tables, not " .. type(list) end
+  for i, epoch in ipairs(list) do
+    if type(epoch) ~= "table" then return ("epoch_rows[%d] must be a table, not %s"):format(i, type(epoch)) end
+  end
+  for i, row in ipairs(epoch_rows("check", list)) do
+    local line, message = results.line(results.epochs, row)
+    if not line then return ("epoch_rows[%d]: %s"):format(i, message) end
+  end
+end
+
 local function energy_rows(id, book, source)
   local rows = {}
   for i, name in ipairs(book.order) do
@@ -342,7 +355,9 @@ local function metered(fn, case, name)
   local resettable = core.peak_rss_reset()
   local region = case:region(name)
   local ok, value = xpcall(fn, function(e)
-    -- The protocol's own frames; those of this file say nothing.
+    -- An error without a place was raised to be read as it is (a full disk). Else the protocol's own frames;
+    -- those of this file say nothing.
+    if type(e) == "string" and not e:find "^[^\n]-:%d+: " then return e end
     return (debug.traceback(tostring(e), 2):gsub("\n%s*%[C%]: in function 'xpcall'.*$", ""))
   end, case)
   region:stop()
@@ -391,6 +406,8 @@ local function merge(row, value, cols)
       full[k] = v
     end
   end
+  local misfit = epochs_misfit(value.epoch_rows)
+  if misfit then return nil, "run returned what does not fit: " .. misfit end
   local loss = value.loss
   if type(loss) == "number" and (loss ~= loss or loss == math.huge) then full.status = "diverged" end
   if not full.images_per_s and full.samples_seen and (full.duration_train_s or 0) > 0 then
@@ -475,7 +492,7 @@ end
 local function prepare(o, meter, source, files)
   local stage = new_case({ run_id = "prepare", seed = o.seeds[1] }, o.out, meter)
   local value, message = metered(o.prepare, stage, "prepare")
-  if message then where.raise("experiment: prepare: %s", message) end
+  if message then return nil, "prepare: " .. message, "failed" end
   return files:finish("prepare", epoch_rows("prepare", value and value.epoch_rows),
                       energy_rows("prepare", stage.ledger, source))
 end
