@@ -117,14 +117,14 @@ static void bind_memory(wtl_program *g) {
 static wtl_status enter(wtl_plan *p, int64_t batch) {
   wtl_program **at = &p->programs, *g;
   while (*at && (*at)->batch != batch) at = &(*at)->next;
-  if (*at && (*at)->threads != wtl_threads(p->ctx)) { /* scratch was sized for another number */
-    g = *at;
-    *at = g->next;
-    if (p->current == g) p->current = NULL;
-    wtl_program_destroy(g);
-    for (at = &p->programs; *at;) at = &(*at)->next;
+  wtl_program *old = *at;
+  if (!old || old->threads != wtl_threads(p->ctx)) { /* scratch was sized for another number */
+    WTL_TRY(wtl_program_create(p, batch, &g)); /* before the old one goes: a plan is never without a program */
+    if (old) g->next = old->next;
+    if (old && p->current == old) p->current = NULL;
+    wtl_program_destroy(old);
+    *at = g;
   }
-  if (!*at) WTL_TRY(wtl_program_create(p, batch, at));
   g = *at;
   if (g->arena_bytes > p->arena_bytes || !p->arena) {
     char *arena = wtl_alloc(p->ctx, g->arena_bytes ? g->arena_bytes : 1);

@@ -110,11 +110,15 @@ static wtl_status param_form(wtl_program *g, wtl_value v, const wtl_layout *l, w
   if (!f) return WTL_ERR_MEMORY;
   f->v = v;
   f->layout = l;
-  f->next = p->forms;
-  p->forms = f; /* owned from here on, whatever fails next */
   f->data = wtl_alloc(p->ctx, l->bytes);
-  if (!f->data) return WTL_ERR_MEMORY;
-  WTL_TRY(e->provider->reorder(e, &g->shape[v], NULL, l, &f->reorder));
+  wtl_status s = f->data ? e->provider->reorder(e, &g->shape[v], NULL, l, &f->reorder) : WTL_ERR_MEMORY;
+  if (s != WTL_OK) {
+    wtl_free(p->ctx, f->data);
+    wtl_free(p->ctx, f);
+    return s;
+  }
+  f->next = p->forms; /* whole: a plan outlives a batch size that it failed to specialise for */
+  p->forms = f;
   *out = f;
   return WTL_OK;
 }

@@ -449,13 +449,42 @@ static void allocation_failures_are_survived(void **state) {
   drop(&m);
 }
 
+/* A plan whose next program could not be made still has the one before: it answers, and works when memory is back. */
+static void a_failed_specialisation_leaves_the_plan_usable(void **state) {
+  net m;
+  wtl_tensor *in[2];
+  wtl_plan *p;
+  wtl_plan_info info;
+  wtl_step step;
+  (void)state;
+  build(&m, WTL_F32, 16);
+  batch(BATCH, in);
+  OK(wtl_plan_compile(ctx, m.g, &(wtl_plan_options){ .optim = &SGD }, &p));
+  OK(wtl_plan_step(p, in, 2, &step));
+  for (uint64_t n = 1; n < 5000; n++) {
+    OK(wtl_set_threads(ctx, n % 2 ? 1 : 2)); /* each time, the program must be made anew */
+    wtl_memory_fail_at(ctx, n);
+    wtl_status s = wtl_plan_step(p, in, 2, &step);
+    wtl_memory_fail_at(ctx, 0);
+    OK(wtl_plan_info_get(p, &info));
+    assert_int_equal(info.specialisations, 1);
+    assert_int_equal(info.batch, BATCH);
+    OK(wtl_plan_forward(p, in, 2, NULL, &step));
+    if (s == WTL_OK) break;
+    assert_int_equal(s, WTL_ERR_MEMORY);
+  }
+  wtl_plan_release(p);
+  drop2(in);
+  drop(&m);
+}
+
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
     T(gradients_match_central_differences), T(providers_agree), T(no_reorders_inside),
     T(steps_allocate_nothing_and_repeat_bit_for_bit), T(another_batch_specialises_and_shares), T(misuse_is_told),
     T(a_nan_step_changes_nothing), T(constraints_hold_after_every_update), T(agreement_inside_the_network),
-    T(allocation_failures_are_survived),
+    T(allocation_failures_are_survived), T(a_failed_specialisation_leaves_the_plan_usable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
