@@ -28,26 +28,7 @@ static wtl_status infer(wtl_infer *f) {
   return WTL_OK;
 }
 
-static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
-  (void)f;
-  *forward = *backward = (wtl_cost){ 0, 0 };
-}
-
-WTL_OP_RULES(flatten, infer, cost, 0, 0);
+WTL_OP_RULES(flatten, infer, wtl_alias_cost, 0, 0);
 #endif
 
-static void copy(void *to, const void *from, const wtl_view *v) {
-  if (to != from) memcpy(to, from, (size_t)wtl_view_numel(v) * sizeof(real));
-}
-
-static wtl_status forward(wtl_call *c) {
-  copy(c->out[0].data, c->in[0].data, &c->out[0]);
-  return WTL_OK;
-}
-
-static wtl_status backward(wtl_call *c) {
-  copy(c->din[0].data, c->dout[0].data, &c->dout[0]);
-  return WTL_OK;
-}
-
-WTL_OP_KERNELS(flatten, forward, backward, NULL);
+WTL_OP_KERNELS(flatten, wtl_alias_forward, wtl_alias_backward, NULL);

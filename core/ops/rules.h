@@ -26,6 +26,11 @@ wtl_status wtl_rule_labels(wtl_infer *f);
 /* Every label in 0..classes-1, or an error that names the row. */
 wtl_status wtl_check_labels(const wtl_call *c, const char *what);
 
+/* Cost and kernels of WTL_OP_ALIAS ops: free in a plan, a copy where input and output are different memory. */
+void wtl_alias_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
+wtl_status wtl_alias_forward(wtl_call *c);
+wtl_status wtl_alias_backward(wtl_call *c);
+
 /* Operands walked together: axes of size 1 are dropped, and neighbours merged where every operand allows it. */
 enum { WTL_OPERANDS = 3 };
 typedef struct wtl_axes {
