@@ -171,7 +171,7 @@ static wtl_status gradient_norm(wtl_plan *p, double *out) {
 
 wtl_status wtl_plan_agree(wtl_plan *p, const char *backend, wtl_agree_fn fn, void *arg) {
   double whole;
-  if (p->graph->dtype != WTL_F64 || !p->keep_values || !p->current || !p->current->bound)
+  if (p->graph->dtype != WTL_F64 || !p->keep_values || !p->current || !p->have_gradients)
     return wtl_fail(p->ctx, WTL_ERR_STATE, "agree: it needs a plan compiled with dtype f64 and keep_values that has run a step");
   if (p->has_rule) return wtl_fail(p->ctx, WTL_ERR_STATE, "agree: compile without an optimizer; a step changes the recorded weights");
   WTL_TRY(gradient_norm(p, &whole));

@@ -134,6 +134,7 @@ static wtl_status enter(wtl_plan *p, int64_t batch) {
     p->arena_bytes = g->arena_bytes;
     for (wtl_program *q = p->programs; q; q = q->next) q->bound = NULL;
   }
+  if (g->bound != p->arena || p->current != g) p->have_gradients = false; /* its arena is new, or was another's */
   if (g->bound != p->arena) bind_memory(g);
   p->current = g;
   return WTL_OK;
@@ -273,7 +274,9 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
   wtl_step step = { scalar(r, g->loss), scalar(r, g->metric), r->batch };
   if (!isfinite(step.loss))
     return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated", isnan(step.loss) ? "nan" : "infinite");
+  p->have_gradients = false;
   WTL_TRY(run(r, WTL_PHASE_BACKWARD, WTL_PHASE_UPDATE, true));
+  p->have_gradients = true;
   *out = step;
   return WTL_OK;
 }
@@ -367,7 +370,8 @@ wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *
 static wtl_status gradient_of(wtl_plan *p, wtl_value v, wtl_tensor **out) {
   wtl_program *r = p->current;
   if (!p->gradients) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: compile{gradients = true} keeps gradients; this plan does not");
-  if (!r || !r->bound) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: no step was run yet");
+  if (!r || !p->have_gradients)
+    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: no gradients: no step was run since the batch size or threads changed");
   if (r->grad[v] < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %s has no gradient: the loss does not depend on it", p->graph->value[v].name);
   *out = NULL;
   const wtl_layout *l = p->graph->value[v].kind == WTL_VALUE_NODE ? r->layout[v] : NULL;

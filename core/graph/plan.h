@@ -101,6 +101,7 @@ struct wtl_plan {
   char *arena;
   size_t arena_bytes;
   wtl_program *programs, *current;
+  bool have_gradients;     /* the arena holds those of a step of the current program */
 };
 
 enum { WTL_STATES = 2 };   /* most states of one parameter */

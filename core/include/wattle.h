@@ -271,12 +271,12 @@ typedef struct wtl_optim { /* torch.optim.SGD's arguments */
   bool nesterov;
 } wtl_optim;
 
-/* Where an optimizer keeps its state between plans. */
+/* A graph compiled for training or use; it owns its optimizer's state, derived forms of parameters and one arena. */
 typedef struct wtl_plan wtl_plan;
 typedef struct wtl_plan_options {
   const wtl_optim *optim;  /* NULL: no update (the graph may still have a loss) */
   const char *backend;     /* "auto", "reference", "blas", "onednn"; NULL is "auto" */
-  bool gradients;          /* keep gradients of parameters and float inputs for wtl_plan_gradient */
+  bool gradients;          /* for wtl_plan_param_gradient and wtl_plan_input_gradient */
   bool keep_values;        /* keep every value and its gradient for wtl_plan_value: costs memory */
 } wtl_plan_options;
 
@@ -293,14 +293,15 @@ typedef struct wtl_step {
  * allocates); later ones do not. WTL_ERR_NUMERIC on a loss that is not finite: nothing was changed. */
 wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step *out);
 /* Forward only (loss too if the graph has one), no running statistics, no update. out[]: the graph's outputs,
- * new references, or written in place where out[i] is not NULL. step may be NULL. */
+ * new references, or written in place where out[i] is not NULL; NULL: they are not read. step may be NULL. */
 wtl_status wtl_plan_forward(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_tensor *out[], wtl_step *step);
 int wtl_plan_outputs(const wtl_plan *p);
 int wtl_plan_inputs(const wtl_plan *p);
 /* "lr", "momentum", "weight_decay": from the next step on. */
 wtl_status wtl_plan_set(wtl_plan *p, const char *name, double value);
 wtl_status wtl_plan_get(const wtl_plan *p, const char *name, double *out);
-/* Gradients of the last step (compiled with gradients); new reference, logical layout. */
+/* Gradients of the last step (compiled with gradients); new reference, logical layout. WTL_ERR_STATE before a
+ * step, and after a forward at another batch size or thread count, which takes their memory. */
 wtl_status wtl_plan_param_gradient(wtl_plan *p, wtl_param *param, wtl_tensor **out);
 wtl_status wtl_plan_input_gradient(wtl_plan *p, int input, wtl_tensor **out);
 /* Any value of the last step, or its gradient (compiled with keep_values); logical layout. */

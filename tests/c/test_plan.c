@@ -449,6 +449,33 @@ static void allocation_failures_are_survived(void **state) {
   drop(&m);
 }
 
+/* Batch sizes share one arena: a forward at another size takes the memory of the gradients, so they are gone. */
+static void gradients_do_not_outlive_their_memory(void **state) {
+  net m;
+  wtl_tensor *in[2], *larger[2], *g = NULL;
+  wtl_step step;
+  (void)state;
+  build(&m, WTL_F32, 4);
+  batch(BATCH, in);
+  batch(2 * BATCH, larger);
+  wtl_plan *p = compile(&m, "reference", NULL, true);
+  expect(wtl_plan_param_gradient(p, m.param[0], &g), WTL_ERR_STATE, "no gradients");
+  OK(wtl_plan_forward(p, in, 2, NULL, &step));
+  expect(wtl_plan_param_gradient(p, m.param[0], &g), WTL_ERR_STATE, "no gradients");
+  OK(wtl_plan_step(p, in, 2, &step));
+  OK(wtl_plan_forward(p, in, 2, NULL, &step));
+  OK(wtl_plan_param_gradient(p, m.param[0], &g)); /* of the step, at the same size */
+  wtl_tensor_release(g);
+  OK(wtl_plan_forward(p, larger, 2, NULL, &step));
+  expect(wtl_plan_param_gradient(p, m.param[0], &g), WTL_ERR_STATE, "no gradients");
+  OK(wtl_plan_forward(p, in, 2, NULL, &step));
+  expect(wtl_plan_param_gradient(p, m.param[0], &g), WTL_ERR_STATE, "no gradients");
+  wtl_plan_release(p);
+  drop2(in);
+  drop2(larger);
+  drop(&m);
+}
+
 /* A plan whose next program could not be made still has the one before: it answers, and works when memory is back. */
 static void a_failed_specialisation_leaves_the_plan_usable(void **state) {
   net m;
@@ -485,6 +512,7 @@ int main(void) {
     T(steps_allocate_nothing_and_repeat_bit_for_bit), T(another_batch_specialises_and_shares), T(misuse_is_told),
     T(a_nan_step_changes_nothing), T(constraints_hold_after_every_update), T(agreement_inside_the_network),
     T(allocation_failures_are_survived), T(a_failed_specialisation_leaves_the_plan_usable),
+    T(gradients_do_not_outlive_their_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
