@@ -1,5 +1,5 @@
 /* l_plan.c - compiled plans: step, forward, evaluate, gradients, and what a plan tells of itself. A step allocates
- * nothing and calls no Lua. Modules wrap this (model:compile in lua/wattle/nn.lua). */
+ * nothing and calls no Lua. Modules wrap this (model:compile in lua/wattle/nn/compile.lua). */
 #include "box.h"
 
 #include <stdlib.h>
@@ -115,12 +115,10 @@ static int plan_forward(lua_State *L) {
 
 static int plan_evaluate(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_plan_class);
-  wtl_tensor *in[MAX_INPUTS], *out[MAX_INPUTS] = { NULL };
+  wtl_tensor *in[MAX_INPUTS];
   wtl_step s;
-  int n = read_inputs(L, 2, lua_gettop(L), in), n_out = wtl_plan_outputs(b->obj);
-  if (n_out > MAX_INPUTS) return wl_error(L, "plan: more than %d outputs", MAX_INPUTS);
-  wl_try(L, b->ctx, wtl_plan_forward(b->obj, in, n, out, &s));
-  for (int i = 0; i < n_out; i++) wtl_tensor_release(out[i]);
+  int n = read_inputs(L, 2, lua_gettop(L), in);
+  wl_try(L, b->ctx, wtl_plan_forward(b->obj, in, n, NULL, &s));
   return push_step(L, &s);
 }
 
