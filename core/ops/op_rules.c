@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-
 #include "rules.h"
 
 /* ---- views and windows ---- */
