@@ -220,6 +220,16 @@ test("lowrank leaves masked and shared weights alone, and takes a bare layer", f
   check(rawequal(both[1], both[2]) and #both[1] == 2, "a layer used twice becomes one pair used twice")
 end)
 
+test("lowrank of an f64 layer does not pass through f32", function()
+  local wide = nn.Linear{ in_features = 20, out_features = 20 }:to "f64"
+  local function random(m, n) return wattle.randn{ m, n, dtype = "f64" } end
+  wide.weight:assign(random(20, 2):matmul(random(2, 20)))
+  local pair, x = compress.lowrank(wide, { energy = 1 - 1e-9 }), random(4, 20)
+  equal(#pair, 2)
+  local difference = wide(x) - pair(x)
+  check((difference * difference):sum():item() < 1e-20, "no more than rounding in f64")
+end)
+
 test("scr outlives lowrank", function()
   local new = compress.lowrank(compress.scr(nn.Sequential(of_rank(20, 20, 2)), { bits = 12 }), { energy = 0.999 })
   for name, p in new:named_parameters() do check(low_bits_clear(p:tensor(), 12), name) end

@@ -160,11 +160,10 @@ end
 local function two_layers(linear, rank, a, b)
   local first = layers.Linear{ in_features = linear.in_features, out_features = rank, bias = false }
   local second = layers.Linear{ in_features = rank, out_features = linear.out_features, bias = false }
-  first.weight:assign(b)
-  second.weight:assign(a)
   second.bias = linear.bias
-  for _, p in ipairs{ first.weight, second.weight } do
-    p:convert(linear.weight:tensor().dtype)
+  for i, p in ipairs{ first.weight, second.weight } do
+    p:convert(linear.weight:tensor().dtype) -- first: a new layer is f32, and assigning rounds to that
+    p:assign(i == 1 and b or a)
     p:requires_grad(linear.weight:requires_grad())
     if linear.weight:truncation() > 0 then p:truncation(linear.weight:truncation()) end
     p:constrain()
