@@ -252,9 +252,10 @@ end
 
 ---- what is said ----
 
--- "0.890 [0.617, 1.285]"
-local function with_interval(format, middle, i)
+-- "0.890 [0.617, 1.285]"; the middle alone where its bounds are not of the kind that the notes speak of.
+local function with_interval(format, middle, i, kind)
   if not (middle and i.low) then return "" end
+  if i.kind ~= kind then return format:format(middle) end
   return (format .. " [" .. format .. ", " .. format .. "]"):format(middle, i.low, i.high)
 end
 
@@ -264,15 +265,20 @@ local function label(row)
   return row.technique .. " " .. t.label:format(t.unit == "bits" and row.level or 100 * row.level)
 end
 
-local function print_tables(rows, details, measured)
+-- What low and high are: as stats.interval names it.
+local function kind_of_bounds(seeds)
+  return #seeds >= 3 and "ci95" or "range"
+end
+
+local function print_tables(rows, details, measured, kind)
   local cost = measured and "energy_train_j" or "duration_train_s"
   local first, second = {}, {}
   for n, row in ipairs(rows) do
     local top1, spent = details[n].test_top1_pct, details[n][cost]
     local diff, verdict = top1.diff or {}, spent.verdict or {}
     first[n] = {
-      label(row), row.seeds, text.spread(top1.value, 2), with_interval("%+.2f", diff.mean, diff),
-      text.number(spent.value.mean, 2), with_interval("%.3f", verdict.ratio, verdict),
+      label(row), row.seeds, text.spread(top1.value, 2), with_interval("%+.2f", diff.mean, diff, kind),
+      text.number(spent.value.mean, 2), with_interval("%.3f", verdict.ratio, verdict, kind),
       verdict.ratio and verdict.verdict or "",
     }
     second[n] = {
@@ -312,7 +318,7 @@ local function unchanged(rows)
 end
 
 local function print_notes(o, rows, seeds, measured, runs)
-  local ci = #seeds >= 3
+  local ci = kind_of_bounds(seeds) == "ci95"
   local notes = {
     ("Equal steps: every copy of %s was trained on for %d epoch%s over the same images in the same order."):format(
       o.model, o.tune_epochs, o.tune_epochs == 1 and "" or "s"),
@@ -354,7 +360,7 @@ local function report(o, experiment, seeds)
   local measured = false
   for _, row in ipairs(rows) do measured = measured or row.energy_train_j ~= nil end
   io.stdout:write("\n")
-  print_tables(rows, details, measured)
+  print_tables(rows, details, measured, kind_of_bounds(seeds))
   print_notes(o, rows, seeds, measured, experiment.rows)
   io.stdout:write("Results: ", experiment.out, " (runs.csv, epochs.csv, energy.csv, summary.csv, runs.json)\n")
 end

@@ -133,8 +133,19 @@ test("a summary groups, pairs and leaves failed runs out", function()
   check(low.duration_train_s < 2.1, "an interrupted run's time must not count")
   equal(low.duration_train_s_verdict, "saves")
   equal(low.energy_train_j_verdict, nil) -- no joules, no verdict
+  check(low.duration_train_s_ratio_low < low.duration_train_s_ratio)
   equal(details[3].test_top1_pct.value.n, 3)
   for _, r in ipairs(out) do check(results.line(columns, r)) end
   raises(function() compare.summary(e, { by = { "techniqe" } }) end, "did you mean 'technique'")
   raises(function() compare.summary(e, { by = { "technique" }, ratio = {} }) end, "ratios")
+  raises(function() compare.summary(e, { by = { "technique" }, baseline = { techniqe = "x" } }) end, "techniqe")
+  raises(function() compare.summary(e, { by = { "technique" }, baseline = {} }) end, "more than one")
+  -- Two of three seeds have a time: the bounds of the accuracy are an interval, and the ratio gives none.
+  for _, r in ipairs(rows) do
+    if r.seed == 1 and r.technique == "lowrank" then r.interrupted = true end
+  end
+  low = compare.summary(e, o)[3]
+  equal(low.spread, "ci95")
+  check(low.test_top1_pct_low and low.test_top1_pct_diff_low and low.duration_train_s_ratio)
+  equal(low.duration_train_s_ratio_low, nil)
 end)

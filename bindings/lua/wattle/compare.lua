@@ -25,7 +25,7 @@ local function summary_columns(columns, o)
   append(cols, "runs", "integer")
   append(cols, "runs_ok", "integer")
   append(cols, "seeds", "integer")
-  append(cols, "spread", "text") -- what low and high are: ci95 or range
+  append(cols, "spread", "text") -- what every low and high of the row are: ci95 or range
   for _, name in ipairs(o.differences or {}) do
     for _, suffix in ipairs { "", "_sd", "_low", "_high", "_diff", "_diff_low", "_diff_high" } do
       append(cols, name .. suffix, "number")
@@ -81,6 +81,25 @@ local function groups_of(experiment, o)
   return groups
 end
 
+-- The one group that o.baseline describes; nil where it was not run.
+local function baseline_of(groups, columns, o)
+  if not o.baseline then return nil end
+  for name in pairs(o.baseline) do column(columns, name) end
+  local base
+  for _, g in ipairs(groups) do
+    if matches(g.row, o.baseline) then
+      if base then where.raise("compare.summary: more than one group is the baseline; it must name more columns") end
+      base = g
+    end
+  end
+  return base
+end
+
+-- Bounds of another kind than the row's (some seeds lack that column) are left out: no cell would say what they are.
+local function put_bounds(row, name, i)
+  if i.kind == row.spread then row[name .. "_low"], row[name .. "_high"] = i.low, i.high end
+end
+
 local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin" }
 
 -- compare.summary(experiment, {...}) -> the summary's rows, their columns, and the details: for each row
@@ -97,28 +116,28 @@ function compare.summary(experiment, o)
   for _, list in ipairs { o.differences or {}, o.ratios or {}, o.means or {} } do
     for _, name in ipairs(list) do column(columns, name) end
   end
-  local groups, base = groups_of(experiment, o), nil
-  for _, g in ipairs(groups) do
-    if o.baseline and matches(g.row, o.baseline) then base = g end
-  end
+  local groups = groups_of(experiment, o)
+  local base = baseline_of(groups, columns, o)
   local rows, details = {}, {}
   for n, g in ipairs(groups) do
-    local row, detail = { runs = #g.rows, runs_ok = #g.ok, spread = "range" }, {}
+    local row, detail = { runs = #g.rows, runs_ok = #g.ok }, {}
     for _, name in ipairs(o.by) do row[name] = g.row[name] end
     local seeds = {}
     for _, r in ipairs(g.ok) do seeds[r.seed] = true end
     row.seeds = 0
     for _ in pairs(seeds) do row.seeds = row.seeds + 1 end
+    row.spread = row.seeds >= stats.min_seeds and "ci95" or "range"
 
     for _, name in ipairs(o.differences or {}) do
       local mine = stats.by_seed(g.ok, name)
       local i = stats.interval((stats.values(mine)))
-      row.spread = i.kind
-      row[name], row[name .. "_sd"], row[name .. "_low"], row[name .. "_high"] = i.mean, i.sd, i.low, i.high
+      row[name], row[name .. "_sd"] = i.mean, i.sd
+      put_bounds(row, name, i)
       detail[name] = { value = i }
       if base and base ~= g then
         local d = stats.interval((stats.paired(mine, stats.by_seed(base.ok, name))))
-        row[name .. "_diff"], row[name .. "_diff_low"], row[name .. "_diff_high"] = d.mean, d.low, d.high
+        row[name .. "_diff"] = d.mean
+        put_bounds(row, name .. "_diff", d)
         detail[name].diff = d
       end
     end
@@ -129,7 +148,8 @@ function compare.summary(experiment, o)
       detail[name] = { value = i }
       if base and base ~= g then
         local v = stats.verdict(mine, stats.by_seed(base.timed, name), o.margin)
-        row[name .. "_ratio"], row[name .. "_ratio_low"], row[name .. "_ratio_high"] = v.ratio, v.low, v.high
+        row[name .. "_ratio"] = v.ratio
+        put_bounds(row, name .. "_ratio", v)
         row[name .. "_verdict"] = v.n > 0 and v.verdict or nil
         detail[name].verdict = v
       end

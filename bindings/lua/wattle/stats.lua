@@ -129,7 +129,7 @@ function stats.by_seed(rows, column)
   local values = {}
   for _, row in ipairs(rows) do
     local v = row[column]
-    if type(v) == "number" and row.seed then
+    if type(v) == "number" and v == v and row.seed then -- NaN is NA once it is in a file
       values[row.seed] = values[row.seed] or {}
       table.insert(values[row.seed], v)
     end
