@@ -270,7 +270,10 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
   WTL_TRY(check_count(p, "step", n_in));
   WTL_TRY(begin(p, in, n_in));
   wtl_program *r = p->current;
-  WTL_TRY(run(r, WTL_PHASE_FORWARD, WTL_PHASE_FORWARD, true));
+  wtl_status s = run(r, WTL_PHASE_FORWARD, WTL_PHASE_FORWARD, true);
+  if (s == WTL_ERR_NUMERIC) /* a kernel saw it first: a diverged network is told in the same words by every provider */
+    return wtl_prefix(p->ctx, s, "plan: the loss is not finite; nothing was updated");
+  WTL_TRY(s);
   wtl_step step = { scalar(r, g->loss), scalar(r, g->metric), r->batch };
   if (!isfinite(step.loss))
     return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated", isnan(step.loss) ? "nan" : "infinite");

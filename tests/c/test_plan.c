@@ -352,7 +352,7 @@ static void a_nan_step_changes_nothing(void **state) {
   OK(wtl_plan_step(p, in, 2, &step));
   for (int i = 0; i < m.n; i++) OK(wtl_tensor_clone(wtl_param_tensor(m.param[i]), &before[i]));
   ((float *)wtl_tensor_data(in[0]))[5] = NAN;
-  expect(wtl_plan_step(p, in, 2, &step), WTL_ERR_NUMERIC, "nan");
+  expect(wtl_plan_step(p, in, 2, &step), WTL_ERR_NUMERIC, "the loss is "); /* whichever provider noticed */
   for (int i = 0; i < m.n; i++) {
     assert_memory_equal(wtl_tensor_cdata(before[i]), wtl_tensor_cdata(wtl_param_tensor(m.param[i])), wtl_tensor_bytes(before[i]));
     wtl_tensor_release(before[i]);
