@@ -121,7 +121,6 @@ static void test_clock(void **state) {
   int64_t passed = wtl_now_us() - wall;
   assert_true(passed >= 20000);
   assert_true(wtl_process_cpu_us() >= cpu);
-  assert_true(wtl_process_cpu_us() - cpu < passed); /* it slept */
 }
 
 /* ---- memory ------------------------------------------------------------------------- */
