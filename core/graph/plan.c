@@ -46,6 +46,17 @@ static wtl_status check_graph(wtl_plan *p) {
   return WTL_OK;
 }
 
+/* How many of the inputs, which come in order, the outputs depend on. */
+static int inputs_needed(const wtl_plan *p) {
+  const wtl_graph *g = p->graph;
+  int needed = 0;
+  for (int i = 0; i < g->n_input; i++)
+    for (int n = 0; n < g->n_node; n++)
+      for (int k = 0; k < g->node[n].n_in; k++)
+        if (g->node[n].in[k] == g->input[i] && !p->programs->node[n].loss_only) needed = i + 1;
+  return needed;
+}
+
 wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, const wtl_update_rule *rule, wtl_plan **out) {
   wtl_plan *p = wtl_alloc(ctx, sizeof *p);
   if (!p) return WTL_ERR_MEMORY;
@@ -66,6 +77,7 @@ wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o,
     return s;
   }
   p->current = p->programs;
+  p->needed = inputs_needed(p);
   *out = p;
   return WTL_OK;
 }
@@ -302,12 +314,7 @@ static wtl_status read_buf(wtl_plan *p, const wtl_shape *s, wtl_dtype d, const w
 wtl_status wtl_plan_forward(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_tensor *out[], wtl_step *step) {
   const wtl_graph *g = p->graph;
   bool with_loss = n_in == g->n_input;
-  int needed = 0; /* inputs that the outputs depend on come first */
-  for (int i = 0; i < g->n_input; i++)
-    for (int n = 0; n < g->n_node; n++)
-      for (int k = 0; k < g->node[n].n_in; k++)
-        if (g->node[n].in[k] == g->input[i] && !p->programs->node[n].loss_only) needed = i + 1;
-  if (n_in < needed || n_in > g->n_input) return check_count(p, "forward", n_in);
+  if (n_in < p->needed || n_in > g->n_input) return check_count(p, "forward", n_in);
   if (step && !with_loss) return check_count(p, "forward with a loss", n_in);
   WTL_TRY(begin(p, in, n_in));
   wtl_program *r = p->current;

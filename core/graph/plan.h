@@ -97,6 +97,7 @@ struct wtl_plan {
   wtl_form *forms;
   wtl_tensor **state;      /* per value x states: optimizer state of parameters, made at compile */
   wtl_seen *seen;          /* per value */
+  int needed;              /* inputs without which the outputs cannot be computed */
   void *one;               /* the gradient of the loss with respect to itself */
   char *arena;
   size_t arena_bytes;

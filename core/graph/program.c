@@ -244,7 +244,6 @@ static wtl_status bind_node(wtl_program *g, int n, const wtl_infer *f) {
       b->present[i] = true;
       b->in[i] = g->shape[v];
       b->in_layout[i] = g->layout[v];
-      b->is_param[i] = p->graph->value[v].kind == WTL_VALUE_PARAM;
       b->want_din[i] = np->backward && g->need_grad[v];
     }
     for (int j = 0; j < b->n_out; j++) b->out[j] = g->shape[d->out[j]];

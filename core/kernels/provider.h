@@ -35,7 +35,6 @@ typedef struct wtl_bind {
   wtl_shape in[WTL_MAX_IN], out[WTL_MAX_OUT];
   wtl_dtype real;
   const wtl_layout *in_layout[WTL_MAX_IN]; /* as they come; of parameters: NULL, any other is a derived form */
-  bool is_param[WTL_MAX_IN];
   bool backward;                           /* will backward run? */
   bool want_din[WTL_MAX_IN];
   bool relu_follows;                       /* a relu is the only reader of out[0]: it may be taken too */
