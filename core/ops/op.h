@@ -46,6 +46,7 @@ typedef struct wtl_call {
   wtl_view din[WTL_MAX_IN];     /* backward only; data NULL: not wanted; overwritten, not added to */
   void *saved;                  /* NULL in a forward that neither backward nor commit follows */
   void *scratch;
+  wtl_rng rng;                  /* WTL_OP_RANDOM: the stream to draw from, by logical index; the same in backward */
 } wtl_call;
 
 /* Type-independent half of an op, exported as wtl_rules_NAME. */
@@ -71,7 +72,8 @@ enum {
   WTL_OP_ALIAS = 2,     /* out is in[0]'s memory under another shape (reshape) */
   WTL_OP_STRIDED = 4,   /* plain kernels take any strides, so broadcasting costs no copy */
   WTL_OP_INTERNAL = 8,  /* updates: written by plans only */
-  WTL_OP_NO_GRAD = 16   /* not differentiable */
+  WTL_OP_NO_GRAD = 16,  /* not differentiable */
+  WTL_OP_RANDOM = 32    /* draws random numbers from the call's stream */
 };
 
 struct wtl_op {
