@@ -189,6 +189,8 @@ int wl_raise(lua_State *L, wl_ctx *c, wtl_status s) {
     wl_host_interrupt_taken(L);
     return wl_error(L, "interrupted!");
   }
+  c->raised = s;
+  snprintf(c->raised_text, sizeof c->raised_text, "%s", wtl_message(c->core));
   return wl_error(L, "%s", wtl_message(c->core));
 }
 

@@ -25,6 +25,8 @@ typedef struct wl_ctx {
   uint64_t seed, draws; /* of rand and randn: seed, and how many tensors were drawn since it was set */
   size_t live, pending; /* bytes held by boxes, and those not yet told to the collector */
   char home[WL_PATH_MAX]; /* share/wattle, "" if not found */
+  wtl_status raised;      /* the status of the last error raised for the core, and how its text begins: error_code */
+  char raised_text[256];
 } wl_ctx;
 
 /* The state's context, made at the first call; raises when it cannot be. Pushes the userdata that keeps it. */

@@ -227,6 +227,23 @@ static int a_add(lua_State *L) {
   return 1;
 }
 
+static void lock_release(wl_box *b) {
+  wtl_lock_close(b->obj);
+}
+
+static const wl_class lock_class = { .name = "lock", .release = lock_release };
+
+static int lock(lua_State *L) {
+  wl_ctx *c = wl_ctx_of(L);
+  const char *folder = luaL_checkstring(L, 1);
+  wtl_lock *k = NULL;
+  wl_box *b = wl_box_new(L, c, &lock_class);
+  wtl_status s = wtl_lock_open(c->core, folder, &k);
+  if (s != WTL_OK) return wl_world(L, c, s);
+  wl_box_fill(L, b, k, 0);
+  return 1;
+}
+
 /* One row of a CSV file on its way into the table at index `table`. */
 typedef struct csv_row { lua_State *L; int table; const char *const *field; const size_t *len; int n; } csv_row;
 
@@ -296,6 +313,9 @@ static const wl_fn core[] = {
     "Written beside, synced, renamed: the file is old or new, never half." },
   { "appender", appender, "(path, header) -> appender or nil, message, code",
     "A file open for whole lines; made with the header if new, and its first line must equal it otherwise." },
+  { "lock", lock, "(folder) -> lock or nil, message, code",
+    "The folder for this run alone, by FOLDER/.lock, until closed or the process ends. Where another run holds it, in "
+    "this process or any, the message names the folder and that process." },
   { "csv_read", csv_read, "(path) -> {{fields}} or nil, message, code",
     "All rows (the header too) as tables of strings." },
   { "csv_field", csv_field, "(text) -> text", "Quoted where CSV needs it." },
@@ -312,6 +332,6 @@ static const wl_fn shared[] = {
   { NULL, NULL, NULL, NULL }
 };
 
-static const wl_class *const classes[] = { &wl_appender_class, &dict_class, &meta_class, NULL };
+static const wl_class *const classes[] = { &wl_appender_class, &lock_class, &dict_class, &meta_class, NULL };
 
 const wl_module wl_data_module = { .area = "data", .core = core, .shared = shared, .classes = classes };

@@ -67,11 +67,12 @@ static int r_stop(lua_State *L) {
   set_seconds(L, "steal_s", r.steal_us);
   lua_pushstring(L, wtl_method_name(r.method));
   lua_setfield(L, -2, "method");
-  if (r.method != WTL_MISSING) {
+  if (r.method != WTL_MISSING) { /* a model's figure never goes by a counter's name */
+    bool model = r.method == WTL_ESTIMATED;
     lua_pushnumber(L, (lua_Number)r.energy_uj / 1e6);
-    lua_setfield(L, -2, "energy_j");
+    lua_setfield(L, -2, model ? "energy_est_j" : "energy_j");
     lua_pushnumber(L, (lua_Number)r.exclusive_uj / 1e6);
-    lua_setfield(L, -2, "exclusive_j");
+    lua_setfield(L, -2, model ? "exclusive_est_j" : "exclusive_j");
   }
   lua_pushnumber(L, r.missing_s);
   lua_setfield(L, -2, "missing_s");
@@ -93,7 +94,8 @@ static const wl_fn region_methods[] = {
   { "stop", r_stop, "() -> table",
     "Ends the region (and those still open inside it); again gives the same. duration_s, exclusive_s "
     "(without nested regions), cpu_s (this process), other_cpu_s, steal_s, method (measured, estimated, "
-    "replayed, missing), energy_j, exclusive_j, missing_s (seconds without a reading), below_resolution, "
+    "replayed, missing), energy_j and exclusive_j by counters or energy_est_j and exclusive_est_j by a model "
+    "(method estimated), missing_s (seconds without a reading, whose energy is in neither), below_resolution, "
     "reason. What is missing is nil, never 0." },
   { NULL, NULL, NULL, NULL }
 };

@@ -107,6 +107,18 @@ static int build_info(lua_State *L) {
   return 1;
 }
 
+/* The one place that tells by an error what it was. Lua code may have put its own words around the text. */
+static int error_code(lua_State *L) {
+  wl_ctx *c = wl_ctx_of(L);
+  const char *message = lua_tostring(L, 1);
+  luaL_checkany(L, 1);
+  if (message && strstr(message, "interrupted!")) lua_pushstring(L, wtl_status_name(WTL_ERR_INTERRUPTED));
+  else if (message && c->raised != WTL_OK && c->raised_text[0] && strstr(message, c->raised_text))
+    lua_pushstring(L, wtl_status_name(c->raised));
+  else luaL_pushfail(L);
+  return 1;
+}
+
 /* ---- the file system -------------------------------------------------------------------------------- */
 
 static bool is_folder(const char *path) {
@@ -233,6 +245,9 @@ static const wl_fn core[] = {
   { "peak_rss_reset", peak_rss_reset, "() -> true or nil, message, code", "Starts the peak anew." },
   { "build_info", build_info, "() -> text",
     "Versions, processor, instruction sets, providers: \"key: value\" lines." },
+  { "error_code", error_code, "(error) -> code or nil",
+    "What kind of error a pcall caught: \"numeric\" (a loss that is not finite), \"interrupted\" (Ctrl-C), \"memory\", "
+    "\"shape\" and so on for the core's latest error; nil for an error that is not the core's, or an older one." },
   { "mkdir", make_folder, "(path) -> true or nil, message, code",
     "Makes a folder and its parents; one that is there is fine." },
   { "exists", exists, "(path) -> boolean, kind",

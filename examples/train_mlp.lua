@@ -21,6 +21,7 @@ local test = wattle.evaluate(model, sets.test)
 print(("best epoch %d of %d; test top-1 %.2f %%, macro F1 %.3f over %d images"):format(
   history.best_epoch, #history, test.top1_pct, test.macro_f1, test.n))
 local last = history[#history].train_region
-local energy = last.energy_j and ("%.1f J (%s)"):format(last.energy_j, last.method) or "no reading of energy"
+local joules = last.energy_j or last.energy_est_j
+local energy = joules and ("%.1f J (%s)"):format(joules, last.method) or "no reading of energy"
 print(("the last epoch trained for %.2f s: %s"):format(last.duration_s, energy))
 assert(test.top1_pct > 75, "expected more than 75 %")

@@ -390,6 +390,11 @@ wtl_status wtl_appender_open(wtl_ctx *ctx, const char *path, const char *header,
 /* Writes the bytes (a whole number of lines) with one write and syncs; on failure cuts back to the earlier length. */
 wtl_status wtl_appender_add(wtl_appender *a, const char *rows, size_t n);
 void wtl_appender_close(wtl_appender *a);
+/* A folder for one run at a time, by a lock on FOLDER/.lock (made if absent, and left there). WTL_ERR_IO where another
+ * holds it, in this process or any: the message names the folder and the process. Ends with the process at the latest. */
+typedef struct wtl_lock wtl_lock;
+wtl_status wtl_lock_open(wtl_ctx *ctx, const char *folder, wtl_lock **out);
+void wtl_lock_close(wtl_lock *l); /* accepts NULL */
 /* CSV by RFC 4180 through libcsv, strict: every row has as many fields as the first; a byte order mark and blank lines are
  * skipped. on_row gets each row's fields, NUL-terminated; a non-zero return stops with that status. */
 typedef wtl_status (*wtl_csv_row_fn)(void *arg, int64_t row, const char *const *field, const size_t *len, int n);

@@ -18,24 +18,27 @@ local function add(entry, field, value)
   if value ~= nil then entry[field] = math.floor(((entry[field] or 0) + value) * 1e6 + 0.5) / 1e6 end
 end
 
--- Counters and a model's figure never share a column. One stretch without a reading makes the sum missing.
+-- Counters and a model's figure never share a column. One stretch without a whole reading makes the sum missing;
+-- missing_s says how long was not read.
 local function book_energy(entry, r)
+  local estimated = r.method == "estimated"
   entry.method = entry.method or r.method
-  if r.method == "estimated" then
-    add(entry, "energy_est_j", r.exclusive_j)
-    add(entry, "whole_est_j", r.energy_j)
-    entry.reason = "no counter: modelled from CPU time"
-    return
-  end
-  add(entry, "missing_s", r.missing_s)
-  if r.method == "missing" or r.below_resolution or not r.energy_j then
+  if r.missing_s and (r.missing_s > 0 or not estimated) then add(entry, "missing_s", r.missing_s) end
+  local all, own = r.energy_j, r.exclusive_j
+  if estimated then all, own = r.energy_est_j, r.exclusive_est_j end
+  if r.method == "missing" or r.below_resolution or not all or (r.missing_s or 0) > 0 then
+    local reason = r.below_resolution and "below resolution" or r.reason
+    if not entry.lost and reason ~= "" then entry.reason = reason end
     entry.method, entry.lost = "missing", true
-    entry.reason = r.below_resolution and "below resolution" or r.reason ~= "" and r.reason or nil
+  elseif estimated and not entry.lost then
+    entry.reason = "no counter: modelled from CPU time"
+    add(entry, "energy_est_j", own)
+    add(entry, "whole_est_j", all)
   elseif not entry.lost then
-    add(entry, "energy_j", r.exclusive_j)
-    add(entry, "whole_j", r.energy_j)
+    add(entry, "energy_j", own)
+    add(entry, "whole_j", all)
   end
-  if entry.lost then entry.energy_j, entry.whole_j = nil, nil end
+  if entry.lost then entry.energy_j, entry.whole_j, entry.energy_est_j, entry.whole_est_j = nil, nil, nil, nil end
 end
 
 local function book(self, name, r)
@@ -70,6 +73,12 @@ function Region:stop()
   return self.result
 end
 Region.__close = Region.stop
+
+-- Books a stretch that an earlier process ran: its time, where it is known. What its energy was is lost.
+function Ledger:book_before(name, duration_s)
+  book(self, name, { exclusive_s = duration_s, duration_s = duration_s, method = "missing",
+                     reason = "interrupted: a part ran in an earlier process" })
+end
 
 -- The entry of a region, or an empty table where there was none.
 function Ledger:entry(name)
