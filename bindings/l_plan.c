@@ -2,6 +2,7 @@
  * nothing and calls no Lua. Modules wrap this (model:compile in lua/wattle/nn/compile.lua). */
 #include "box.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,23 +14,70 @@ static void plan_release(wl_box *b) {
 
 /* ---- compiling ------------------------------------------------------------------------------- */
 
+/* What the optimizer and its groups have in common. def: NaN where a group may leave it out. */
+typedef struct hypers { double lr, momentum, weight_decay, beta1, beta2, eps; } hypers;
+
+static hypers read_hypers(lua_State *L, int idx, const char *what, const hypers *def) {
+  hypers h = { wl_opt_number(L, idx, what, "lr", def->lr), wl_opt_number(L, idx, what, "momentum", def->momentum),
+               wl_opt_number(L, idx, what, "weight_decay", def->weight_decay), wl_opt_number(L, idx, what, "beta1", def->beta1),
+               wl_opt_number(L, idx, what, "beta2", def->beta2), wl_opt_number(L, idx, what, "eps", def->eps) };
+  return h;
+}
+
+/* groups = {{params = {parameter, ...}, lr =, ...}, ...} at the top of the stack; leaves what owns their memory there. */
+static void read_groups(lua_State *L, wtl_optim *o) {
+  static const char *const names[] = { "params", "lr", "momentum", "weight_decay", "beta1", "beta2", "eps", NULL };
+  static const hypers own = { NAN, NAN, NAN, NAN, NAN, NAN };
+  int groups = lua_gettop(L), n = (int)lua_rawlen(L, groups);
+  luaL_checktype(L, groups, LUA_TTABLE);
+  luaL_checkstack(L, n + 8, "optimizer groups");
+  wtl_optim_group *group = lua_newuserdatauv(L, sizeof *group * (size_t)n + 1, 0);
+  for (int k = 0; k < n; k++) {
+    if (lua_geti(L, groups, k + 1) != LUA_TTABLE) wl_error(L, "optimizer: groups must be a list of tables");
+    int at = lua_gettop(L);
+    wl_check_options(L, at, "optimizer group", names, false);
+    hypers h = read_hypers(L, at, "optimizer group", &own);
+    if (lua_getfield(L, at, "params") != LUA_TTABLE) wl_error(L, "optimizer: group %d has no list params", k + 1);
+    int count = (int)lua_rawlen(L, -1);
+    wtl_param **param = lua_newuserdatauv(L, sizeof *param * (size_t)count + 1, 0);
+    for (int i = 0; i < count; i++) {
+      lua_geti(L, -2, i + 1);
+      param[i] = wl_check_obj(L, -1, &wl_param_class);
+      lua_pop(L, 1);
+    }
+    group[k] = (wtl_optim_group){ param, count, h.lr, h.momentum, h.weight_decay, h.beta1, h.beta2, h.eps };
+    lua_replace(L, at); /* the list of parameters stays, the rest goes */
+    lua_settop(L, at);
+  }
+  o->group = group;
+  o->n_group = n;
+}
+
 static void read_optimizer(lua_State *L, int idx, wtl_optim *o) {
-  static const char *const names[] = { "kind", "lr", "momentum", "weight_decay", "nesterov", NULL };
+  static const char *const names[] = { "kind", "lr", "momentum", "weight_decay", "nesterov", "beta1", "beta2", "eps", "clip_norm",
+                                       "clip_value", "accumulate", "groups", NULL };
+  static const hypers def = { -1, 0, 0, 0.9, 0.999, 1e-8 };
   const char *what = "optimizer";
   luaL_checktype(L, idx, LUA_TTABLE);
   wl_check_options(L, idx, what, names, false);
-  *o = (wtl_optim){ .kind = wl_opt_string(L, idx, what, "kind", "sgd"), .lr = wl_opt_number(L, idx, what, "lr", -1),
-                    .momentum = wl_opt_number(L, idx, what, "momentum", 0),
-                    .weight_decay = wl_opt_number(L, idx, what, "weight_decay", 0),
-                    .nesterov = wl_opt_bool(L, idx, what, "nesterov", false) };
-  if (o->lr < 0) wl_error(L, "optimizer: lr must be given and not be negative");
+  hypers h = read_hypers(L, idx, what, &def);
+  double accumulate = wl_opt_number(L, idx, what, "accumulate", 1);
+  if (h.lr < 0) wl_error(L, "optimizer: lr must be given and not be negative");
+  if (!(accumulate >= 1 && accumulate <= 1e6 && accumulate == (int)accumulate))
+    wl_error(L, "optimizer: accumulate must be a count of steps from 1 to 1000000");
+  *o = (wtl_optim){ .kind = wl_opt_string(L, idx, what, "kind", "sgd"), .lr = h.lr, .momentum = h.momentum,
+                    .weight_decay = h.weight_decay, .beta1 = h.beta1, .beta2 = h.beta2, .eps = h.eps,
+                    .nesterov = wl_opt_bool(L, idx, what, "nesterov", false),
+                    .clip_norm = wl_opt_number(L, idx, what, "clip_norm", 0),
+                    .clip_value = wl_opt_number(L, idx, what, "clip_value", 0), .accumulate = (int)accumulate };
+  if (lua_getfield(L, idx, "groups") != LUA_TNIL) read_groups(L, o);
 }
 
 static int compile(lua_State *L) {
-  static const char *const names[] = { "optimizer", "backend", "gradients", "keep_values", NULL };
+  static const char *const names[] = { "optimizer", "backend", "gradients", "keep_values", "seed", NULL };
   wl_ctx *c = wl_ctx_of(L);
   wtl_graph *g = wl_check_obj(L, 1, &wl_graph_class);
-  wtl_plan_options o = { 0 };
+  wtl_plan_options o = { .seed = c->seed };
   wtl_optim optim;
   wtl_plan *p = NULL;
   lua_settop(L, 2);
@@ -39,8 +87,9 @@ static int compile(lua_State *L) {
     o.backend = wl_opt_string(L, 2, "compile", "backend", NULL);
     o.gradients = wl_opt_bool(L, 2, "compile", "gradients", false);
     o.keep_values = wl_opt_bool(L, 2, "compile", "keep_values", false);
+    if (lua_getfield(L, 2, "seed") != LUA_TNIL) o.seed = (uint64_t)luaL_checkinteger(L, 3);
     if (lua_getfield(L, 2, "optimizer") != LUA_TNIL) {
-      read_optimizer(L, 3, &optim);
+      read_optimizer(L, 4, &optim);
       o.optim = &optim;
     }
   }
@@ -134,6 +183,48 @@ static int plan_get(lua_State *L) {
   wl_try(L, b->ctx, wtl_plan_get(b->obj, luaL_checkstring(L, 2), &v));
   lua_pushnumber(L, v);
   return 1;
+}
+
+static int plan_flush(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  wl_try(L, b->ctx, wtl_plan_flush(b->obj));
+  return 0;
+}
+
+/* ---- the optimizer's state ---- */
+
+static int plan_states(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  int n = wtl_plan_states(b->obj);
+  lua_createtable(L, n, 0);
+  for (int k = 0; k < n; k++) {
+    const char *param, *name;
+    wtl_tensor *t;
+    wl_try(L, b->ctx, wtl_plan_state(b->obj, k, &param, &name, &t));
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, param);
+    lua_setfield(L, -2, "parameter");
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "name");
+    wl_box *box = wl_box_new(L, b->ctx, &wl_tensor_class);
+    wl_tensor_fill(L, box, wtl_tensor_retain(t), true);
+    lua_setfield(L, -2, "tensor");
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+static int plan_count(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  if (!lua_isnoneornil(L, 2)) {
+    wtl_plan_count c = { luaL_checkinteger(L, 2), luaL_checkinteger(L, 3) };
+    wl_try(L, b->ctx, wtl_plan_count_set(b->obj, c));
+    return 0;
+  }
+  wtl_plan_count c = wtl_plan_count_get(b->obj);
+  lua_pushinteger(L, c.steps);
+  lua_pushinteger(L, c.updates);
+  return 2;
 }
 
 /* ---- gradients and values ------------------------------------------------------------------------ */
@@ -298,8 +389,15 @@ static const wl_fn methods[] = {
   { "forward", plan_forward, "(x, ..., {out = tensor or {tensors}}?) -> outputs...",
     "Forward only: fresh tensors, or the caller's out. No statistics, no update." },
   { "evaluate", plan_evaluate, "(x, y, ...) -> loss, correct, n", "Forward and loss without an update." },
-  { "set", plan_set, "(name, value)", "\"lr\", \"momentum\" or \"weight_decay\", from the next step on." },
+  { "set", plan_set, "(name, value)",
+    "\"lr\", \"momentum\", \"weight_decay\", \"beta1\", \"beta2\" or \"eps\", those the optimizer has, from the next update on. "
+    "A group's own lr keeps its ratio to the optimizer's; its other own values stay." },
   { "get", plan_get, "(name) -> value", "What set sets." },
+  { "flush", plan_flush, "()", "Update now by what optimizer = {accumulate = n} has gathered; after an epoch's last step." },
+  { "states", plan_states, "() -> {{parameter =, name =, tensor =}, ...}",
+    "The optimizer's state itself, not a copy, by PyTorch's names: momentum_buffer, exp_avg, exp_avg_sq." },
+  { "count", plan_count, "() -> steps, updates; or (steps, updates)",
+    "How many steps were run (dropout draws by it) and updates made (Adam's bias correction); sets them." },
   { "param_gradient", plan_param_gradient, "(parameter) -> tensor",
     "Of the last step; the plan must be compiled with gradients = true." },
   { "input_gradient", plan_input_gradient, "(i) -> tensor", "Of input i (from 1), as param_gradient." },
@@ -322,9 +420,10 @@ static const wl_fn methods[] = {
 const wl_class wl_plan_class = { .name = "plan", .release = plan_release, .methods = methods };
 
 static const wl_fn core[] = {
-  { "compile", compile, "(trace, {optimizer =, backend = \"auto\", gradients = false, keep_values = false}?) -> plan",
-    "optimizer = {kind = \"sgd\", lr =, momentum = 0, weight_decay = 0, nesterov = false}: "
-    "torch.optim.SGD's. backend: auto, reference, blas or onednn." },
+  { "compile", compile, "(trace, {optimizer =, backend = \"auto\", gradients = false, keep_values = false, seed =}?) -> plan",
+    "optimizer = {kind = \"sgd\", \"adam\" or \"adamw\", lr =, momentum = 0, weight_decay = 0, nesterov = false, beta1 = 0.9, "
+    "beta2 = 0.999, eps = 1e-8, clip_norm = 0, clip_value = 0, accumulate = 1, groups = {{params = {parameter, ...}, lr =, ...}}}: "
+    "torch.optim's. backend: auto, reference, blas or onednn. seed: of dropout; manual_seed's if not given." },
   { NULL, NULL, NULL, NULL }
 };
 

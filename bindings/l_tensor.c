@@ -141,6 +141,7 @@ static int new_arange(lua_State *L) {
 static int manual_seed(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
   c->seed = (uint64_t)luaL_checkinteger(L, 1);
+  wtl_seed(c->core, c->seed);
   c->draws = 0;
   return 0;
 }

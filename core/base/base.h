@@ -28,6 +28,10 @@ char *wtl_strdup(wtl_ctx *ctx, const char *s);
 /* *out = a*b; false on overflow. */
 bool wtl_mul_size(size_t a, size_t b, size_t *out);
 
+/* What ops run at once draw from: see wtl_seed. */
+typedef struct wtl_random { uint64_t seed, runs; } wtl_random;
+wtl_random *wtl_random_of(wtl_ctx *ctx);
+
 /* Run fn over [0, n) in chunks of `grain` (>= 1): chunk c covers [c*grain, min(n, (c+1)*grain)). Chunks do not
  * depend on the thread count, so a sum kept per chunk and added in order has the same bits on any number of
  * threads. `thread` < wtl_threads(ctx) picks scratch. Nested calls run in the calling thread. */

@@ -89,6 +89,10 @@ wtl_status wtl_set_threads(wtl_ctx *ctx, int n) {
   return WTL_OK;
 }
 
+void wtl_seed(wtl_ctx *ctx, uint64_t seed) { ctx->random = (wtl_random){ seed, 0 }; }
+
+wtl_random *wtl_random_of(wtl_ctx *ctx) { return &ctx->random; }
+
 void wtl_interrupt(wtl_ctx *ctx, int n) { atomic_store(&ctx->interrupt, n); }
 
 bool wtl_interrupted(const wtl_ctx *ctx) { return atomic_load_explicit(&ctx->interrupt, memory_order_relaxed) != 0; }

@@ -17,6 +17,7 @@ struct wtl_ctx {
   char message[WTL_MESSAGE_MAX];
   int threads;
   atomic_int interrupt;
+  wtl_random random;
   /* alloc.c */
   _Atomic uint64_t allocations, live, live_bytes, peak_bytes;
   _Atomic int64_t fuse;         /* allocations left until they fail, counting down; INT64_MAX: off */

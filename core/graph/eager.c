@@ -66,6 +66,15 @@ static wtl_status bind_fast(eager *e, const bool want[]) {
   return s == WTL_ERR_UNSUPPORTED ? WTL_OK : s;
 }
 
+/* Random ops draw from a stream of their own each run; a gradient is that of the latest run. */
+static void draw(eager *e, bool again) {
+  const wtl_op *op = e->infer.op;
+  wtl_random *r = wtl_random_of(e->infer.ctx);
+  if (!(op->flags & WTL_OP_RANDOM)) return;
+  uint64_t k = !again ? r->runs++ : r->runs ? r->runs - 1 : 0;
+  e->call.rng = wtl_rng_make(r->seed, op->name, "", k);
+}
+
 static wtl_status run_forward(eager *e) {
   return e->fast ? e->fast->forward(e->fast, &e->call) : e->kernels->forward(&e->call);
 }
@@ -120,6 +129,7 @@ wtl_status wtl_op_run(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_M
                       int n_in, wtl_tensor *out[]) {
   eager e = { .kernels = NULL };
   wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, op->state != 0, NULL);
+  if (s == WTL_OK) draw(&e, false);
   if (s == WTL_OK) s = run_forward(&e);
   if (s == WTL_OK && e.kernels->commit) s = commit(&e, op, in, n_in);
   for (int j = 0; s == WTL_OK && j < op->n_out; j++) {
@@ -177,6 +187,7 @@ wtl_status wtl_op_vjp(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_M
                       int n_in, wtl_tensor *const dout[], const bool want[], wtl_tensor *din[]) {
   eager e = { .kernels = NULL };
   wtl_status s = prepare(&e, ctx, op, attrs, in, n_in, true, want);
+  if (s == WTL_OK) draw(&e, true);
   if (s == WTL_OK) s = vjp(&e, dout, want);
   for (int i = 0; s == WTL_OK && i < n_in; i++) {
     din[i] = e.din[i];

@@ -15,6 +15,7 @@ typedef struct check {
   int n_in;
   const bool *want;
   double eps;
+  uint64_t runs;                                /* random ops draw the same in every run */
   wtl_tensor *in[WTL_MAX_IN];                   /* contiguous copies, moved one element at a time */
   wtl_tensor *r[PROJECTIONS][WTL_MAX_OUT];
   wtl_tensor *analytic[PROJECTIONS][WTL_MAX_IN];
@@ -33,6 +34,7 @@ static wtl_status copy_inputs(check *k, wtl_tensor *const in[]) {
 }
 
 static wtl_status run(check *k, wtl_tensor *out[WTL_MAX_OUT]) {
+  wtl_random_of(k->ctx)->runs = k->runs;
   return wtl_op_run(k->ctx, k->op, k->attr, k->in, k->n_in, out);
 }
 
@@ -130,7 +132,8 @@ static wtl_status compare(check *k, wtl_tensor *const in[], double *worst) {
 
 wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs[WTL_MAX_ATTRS],
                             wtl_tensor *const in[], int n_in, const bool want[], double eps, double *worst) {
-  check k = { .ctx = ctx, .op = op, .attr = attrs, .n_in = n_in, .want = want, .eps = eps };
+  check k = { .ctx = ctx, .op = op, .attr = attrs, .n_in = n_in, .want = want, .eps = eps,
+              .runs = wtl_random_of(ctx)->runs };
   if (n_in < 0 || n_in > WTL_MAX_IN)
     return wtl_fail(ctx, WTL_ERR_ARG, "gradcheck: %s has no %d inputs", op->name, n_in);
   if (!(eps > 0)) return wtl_fail(ctx, WTL_ERR_ARG, "gradcheck: eps is %g; it must be positive", eps);

@@ -53,6 +53,7 @@ struct wtl_param {
   wtl_ctx *ctx;
   int refs;
   wtl_tensor *value;
+  wtl_tensor *master; /* what updates change where the value is derived from it, or NULL */
   wtl_param_kind kind;
   bool requires_grad;
   uint64_t version;

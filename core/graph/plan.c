@@ -1,6 +1,7 @@
 /* Plans: compiling, binding programs to memory, and running a step. After a batch size was met once, a
  * step allocates nothing. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "plan.h"
@@ -14,19 +15,15 @@ static wtl_status open_providers(wtl_plan *p, const char *backend) {
   return WTL_OK;
 }
 
-static wtl_status make_states(wtl_plan *p) {
+/* What a parameter was when the plan was compiled; a change makes the plan stale. */
+static wtl_seen seen(const wtl_param *w) { return (wtl_seen){ w->requires_grad, w->master != NULL, wtl_tensor_dtype(w->value) }; }
+
+static wtl_status see_params(wtl_plan *p) {
   const wtl_graph *g = p->graph;
-  p->state = wtl_calloc(p->ctx, (size_t)g->n_value * WTL_STATES + 1, sizeof *p->state);
   p->seen = wtl_calloc(p->ctx, (size_t)g->n_value + 1, sizeof *p->seen);
-  if (!p->state || !p->seen) return WTL_ERR_MEMORY;
-  for (int v = 0; v < g->n_value; v++) {
-    wtl_param *w = g->value[v].param;
-    if (!w) continue;
-    p->seen[v] = (wtl_seen){ w->requires_grad, wtl_tensor_dtype(w->value) };
-    if (!p->has_rule || !p->rule.states || !w->requires_grad) continue;
-    for (int k = 0; k < wtl_rule_states(&p->rule); k++)
-      WTL_TRY(wtl_tensor_create(p->ctx, g->dtype, wtl_tensor_shape(w->value), &p->state[v * WTL_STATES + k]));
-  }
+  if (!p->seen) return WTL_ERR_MEMORY;
+  for (int v = 0; v < g->n_value; v++)
+    if (g->value[v].param) p->seen[v] = seen(g->value[v].param);
   return WTL_OK;
 }
 
@@ -64,11 +61,13 @@ wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o,
   p->graph = wtl_graph_retain(g);
   p->gradients = o->gradients || o->keep_values;
   p->keep_values = o->keep_values;
+  p->seed = o->seed;
   if (g->loss < 0 && !o->gradients) p->gradients = false;
   if (rule) p->rule = *rule, p->has_rule = true;
   wtl_status s = check_graph(p);
   if (s == WTL_OK) s = open_providers(p, o->backend);
-  if (s == WTL_OK) s = make_states(p);
+  if (s == WTL_OK) s = see_params(p);
+  if (s == WTL_OK) s = wtl_update_open(p, rule, o->optim);
   if (s == WTL_OK) s = make_one(p);
   int64_t batch = g->n_input ? g->value[g->input[0]].shape.size[0] : 1;
   if (s == WTL_OK) s = wtl_program_create(p, batch, &p->programs);
@@ -96,8 +95,7 @@ void wtl_plan_release(wtl_plan *p) {
   }
   for (int k = 0; k < 4; k++)
     if (p->engine[k]) p->engine[k]->provider->close(p->engine[k]);
-  for (int i = 0; p->state && i < p->graph->n_value * WTL_STATES; i++) wtl_tensor_release(p->state[i]);
-  wtl_free(p->ctx, p->state);
+  wtl_update_close(p);
   wtl_free(p->ctx, p->seen);
   wtl_free(p->ctx, p->one);
   wtl_free(p->ctx, p->arena);
@@ -121,6 +119,7 @@ static void bind_memory(wtl_program *g) {
     for (int k = 0; k < WTL_MAX_OUT; k++) c->out[k].data = buf_memory(g, i->out[k]), c->dout[k].data = buf_memory(g, i->dout[k]);
     c->saved = buf_memory(g, i->saved);
     c->scratch = buf_memory(g, i->scratch);
+    i->step_grad = buf_memory(g, i->step_buf);
   }
   g->bound = g->plan->arena;
 }
@@ -171,7 +170,17 @@ static wtl_status run_commit(wtl_plan *p, wtl_instr *i) {
   return WTL_OK;
 }
 
+/* Every random node draws from a stream of its own, every step anew; the same in backward. */
+static void draw(const wtl_plan *p, wtl_instr *i) {
+  const wtl_gnode *d = &p->graph->node[i->node];
+  char purpose[64];
+  if (!(d->op->flags & WTL_OP_RANDOM)) return;
+  snprintf(purpose, sizeof purpose, i->stream ? "%s.%d" : "%s", d->op->name, i->stream);
+  i->call.rng = wtl_rng_make(p->seed, purpose, d->name, (uint64_t)p->count.steps);
+}
+
 static wtl_status run_instr(wtl_plan *p, wtl_instr *i) {
+  if (i->what == WTL_DO_FORWARD || i->what == WTL_DO_BACKWARD) draw(p, i);
   switch (i->what) {
     case WTL_DO_FORWARD:
     case WTL_DO_REORDER: return i->kernel->forward(i->kernel, &i->call);
@@ -196,6 +205,8 @@ static wtl_status run(wtl_program *g, wtl_phase from, wtl_phase to, bool with_lo
   return WTL_OK;
 }
 
+wtl_status wtl_program_update(wtl_plan *p) { return run(p->current, WTL_PHASE_UPDATE, WTL_PHASE_UPDATE, true); }
+
 static wtl_status refresh_forms(wtl_plan *p) {
   for (wtl_form *f = p->forms; f; f = f->next) {
     wtl_param *w = p->graph->value[f->v].param;
@@ -215,7 +226,9 @@ static wtl_status check_fresh(wtl_plan *p) {
   for (int i = 0; i < g->n_stamp; i++) stale |= g->stamp[i].stamp->count != g->stamp[i].count;
   for (int v = 0; v < g->n_value; v++) {
     const wtl_param *w = g->value[v].param;
-    if (w) stale |= p->seen[v].requires_grad != w->requires_grad || p->seen[v].dtype != wtl_tensor_dtype(w->value);
+    if (!w) continue;
+    wtl_seen was = p->seen[v], is = seen(w);
+    stale |= was.requires_grad != is.requires_grad || was.master != is.master || was.dtype != is.dtype;
   }
   return stale ? wtl_fail(p->ctx, WTL_ERR_STATE, "plan: the model changed since it was compiled; compile it again") : WTL_OK;
 }
@@ -289,9 +302,13 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
   wtl_step step = { scalar(r, g->loss), scalar(r, g->metric), r->batch };
   if (!isfinite(step.loss))
     return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated", isnan(step.loss) ? "nan" : "infinite");
+  bool due;
   p->have_gradients = false;
-  WTL_TRY(run(r, WTL_PHASE_BACKWARD, WTL_PHASE_UPDATE, true));
+  WTL_TRY(run(r, WTL_PHASE_BACKWARD, WTL_PHASE_BACKWARD, true));
+  WTL_TRY(wtl_update_prepare(p, &due));
+  WTL_TRY(run(r, WTL_PHASE_COMMIT, due ? WTL_PHASE_UPDATE : WTL_PHASE_COMMIT, true));
   p->have_gradients = true;
+  p->count.steps++;
   *out = step;
   return WTL_OK;
 }
@@ -336,34 +353,7 @@ wtl_status wtl_plan_forward(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_t
 int wtl_plan_outputs(const wtl_plan *p) { return p->graph->n_output; }
 int wtl_plan_inputs(const wtl_plan *p) { return p->graph->n_input; }
 
-/* ---- hyperparameters and results ---- */
-
-static wtl_status hyper_index(const wtl_plan *p, const char *name, int *out) {
-  for (int k = 0; p->has_rule && k < p->rule.n_hyper; k++)
-    if (!strcmp(p->rule.hyper_name[k], name)) {
-      *out = k;
-      return WTL_OK;
-    }
-  return wtl_fail(p->ctx, WTL_ERR_ARG, p->has_rule ? "plan: \"%s\" is no hyperparameter of %s" : "plan: \"%s\": compiled without an optimizer",
-                  name, p->has_rule ? p->rule.op->name : "");
-}
-
-wtl_status wtl_plan_set(wtl_plan *p, const char *name, double value) {
-  int k;
-  WTL_TRY(hyper_index(p, name, &k));
-  if (!isfinite(value) || value < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %s = %g; it must be finite and not negative", name, value);
-  if (!p->rule.states && !strcmp(name, "momentum") && value != 0)
-    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: compiled with momentum 0, so there is no momentum buffer; compile it again");
-  p->rule.hyper[k] = value;
-  return WTL_OK;
-}
-
-wtl_status wtl_plan_get(const wtl_plan *p, const char *name, double *out) {
-  int k;
-  WTL_TRY(hyper_index(p, name, &k));
-  *out = p->rule.hyper[k];
-  return WTL_OK;
-}
+/* ---- results ---- */
 
 wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *from, const void *src, const wtl_layout *to, void *dst) {
   wtl_engine *e = wtl_layout_engine(from, to);

@@ -7,15 +7,32 @@
 #include "graph.h"
 #include "provider.h"
 
-/* How to update parameters: an op with inputs (p, g, states..., h). h: the hyperparameters, f64. */
+enum { WTL_STATES = 2, WTL_HYPER = 8 }; /* most states of one parameter, most hyperparameters */
+
+/* One value of a hyperparameter, and the bound that it stays below. */
+typedef struct wtl_hyper { const char *name; double value, below; } wtl_hyper;
+
+/* How to update parameters: an op with inputs (p, g, states..., h). h holds the hyperparameters and what `derive`
+ * adds to them, f64. */
 typedef struct wtl_update_rule {
+  const char *kind;
   const wtl_op *op;
   wtl_attr attr[WTL_MAX_ATTRS];
-  bool states; /* false: the optional state inputs stay absent */
-  int n_hyper;
-  const char *hyper_name[WTL_MAX_ATTRS];
-  double hyper[WTL_MAX_ATTRS];
+  int n_state;                            /* states in use; the op's others stay absent */
+  const char *state_name[WTL_STATES];
+  int n_hyper, n_h;                       /* named ones, and the length of h */
+  wtl_hyper hyper[WTL_HYPER];             /* hyper[0] is lr */
+  unsigned own;                           /* of a group: bit k for its own hyper[k] */
+  void (*derive)(double *h, int64_t update); /* before update number 1, 2, ...; NULL: nothing to add */
+  double clip_value, clip_norm;           /* 0: none */
+  int accumulate;                         /* at least 1 */
 } wtl_update_rule;
+
+/* A parameter group: h as the update op gets it, and which values are its own. Group 0 is the optimizer itself. */
+typedef struct wtl_group {
+  double h[WTL_HYPER], lr_ratio; /* its lr over the optimizer's */
+  unsigned own;
+} wtl_group;
 
 typedef struct wtl_buf {
   size_t bytes;
@@ -39,6 +56,10 @@ typedef struct wtl_instr {
   const wtl_layout *from, *to; /* REORDER; ADD: from */
   int in[WTL_MAX_IN], out[WTL_MAX_OUT], dout[WTL_MAX_OUT], din[WTL_MAX_IN], saved, scratch; /* buffers, -1 none */
   wtl_call call;    /* bound to memory */
+  int stream;       /* of a random op: how many nodes of its op and name came before */
+  void *step_grad;  /* UPDATE while accumulating: the gradient of the step just run */
+  int step_buf;
+  bool shared;      /* UPDATE: an earlier one has the same gradient */
   wtl_cost cost;
   int64_t calls, time_us; /* while profiling */
 } wtl_instr;
@@ -85,17 +106,25 @@ typedef struct wtl_form {
   struct wtl_form *next;
 } wtl_form;
 
-typedef struct wtl_seen { bool requires_grad; wtl_dtype dtype; } wtl_seen; /* a parameter as compiled */
+typedef struct wtl_seen { bool requires_grad, master; wtl_dtype dtype; } wtl_seen; /* a parameter as compiled */
 
 struct wtl_plan {
   wtl_ctx *ctx;
   wtl_graph *graph;
   bool gradients, keep_values, has_rule, profiling;
   wtl_update_rule rule;
+  wtl_group *group; int n_group;
+  int *group_of;           /* per value */
+  wtl_tensor **sum;        /* per value: accumulated gradients; NULL: none */
+  double *partial;         /* of the gradients' norm, one a chunk */
+  int pending;             /* steps accumulated, and their samples */
+  int64_t pending_samples;
+  wtl_plan_count count;
+  uint64_t seed;
   const wtl_provider *provider[4];
   wtl_engine *engine[4];
   wtl_form *forms;
-  wtl_tensor **state;      /* per value x states: optimizer state of parameters, made at compile */
+  wtl_tensor **state;      /* per value x WTL_STATES: optimizer state of parameters, made at compile */
   wtl_seen *seen;          /* per value */
   int needed;              /* inputs without which the outputs cannot be computed */
   void *one;               /* the gradient of the loss with respect to itself */
@@ -105,10 +134,15 @@ struct wtl_plan {
   bool have_gradients;     /* the arena holds those of a step of the current program */
 };
 
-enum { WTL_STATES = 2 };   /* most states of one parameter */
-static inline int wtl_rule_states(const wtl_update_rule *r) { return r->op->n_in - 3; }
-
+/* rule: NULL without an optimizer, else 1 + n_group of them, the first the optimizer's own. */
 wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, const wtl_update_rule *rule, wtl_plan **out);
+/* update.c: what an optimizer needs, made at compile; p->has_rule and p->rule are set. */
+wtl_status wtl_update_open(wtl_plan *p, const wtl_update_rule *rule, const wtl_optim *o);
+void wtl_update_close(wtl_plan *p);
+/* After a backward: accumulates and clips; *due: the update phase is to run now. */
+wtl_status wtl_update_prepare(wtl_plan *p, bool *due);
+wtl_status wtl_program_update(wtl_plan *p); /* the update phase of the current program */
+wtl_status wtl_hyper_check(wtl_ctx *ctx, const char *what, const wtl_hyper *h, double value);
 /* The program for a batch: found, or written now. */
 wtl_status wtl_program_create(wtl_plan *p, int64_t batch, wtl_program **out);
 void wtl_program_destroy(wtl_program *g);

@@ -41,7 +41,7 @@ static wtl_status new_instr(wtl_program *g, wtl_do what, wtl_instr **out) {
   i->what = what;
   i->node = -1;
   i->value = -1;
-  i->saved = i->scratch = -1;
+  i->saved = i->scratch = i->step_buf = -1;
   for (int k = 0; k < WTL_MAX_IN; k++) i->in[k] = i->din[k] = -1;
   for (int k = 0; k < WTL_MAX_OUT; k++) i->out[k] = i->dout[k] = -1;
   i->call.ctx = g->plan->ctx;
@@ -254,6 +254,15 @@ static wtl_status bind_node(wtl_program *g, int n, const wtl_infer *f) {
   return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: no provider takes it", d->op->name);
 }
 
+/* How many nodes of n's op and name come before it: calls of one function in one module's forward. */
+static int stream_of(const wtl_program *g, int n) {
+  const wtl_gnode *d = g->plan->graph->node;
+  int before = 0;
+  if (!(d[n].op->flags & WTL_OP_RANDOM)) return 0;
+  for (int m = 0; m < n; m++) before += d[m].op == d[n].op && !strcmp(d[m].name, d[n].name);
+  return before;
+}
+
 static void node_call(const wtl_program *g, const wtl_gnode *d, wtl_call *c) {
   c->attr = d->attr;
   c->n_in = d->n_in;
@@ -299,6 +308,7 @@ static wtl_status forward_node(wtl_program *g, int n) {
   i->loss_only = np->loss_only;
   i->kernel = np->kernel;
   i->saved = np->saved;
+  i->stream = stream_of(g, n);
   i->cost = np->forward_cost;
   memcpy(i->in, in, sizeof(int) * (size_t)d->n_in);
   for (int j = 0; j < d->op->n_out; j++) i->out[j] = g->buf[d->out[j]];
@@ -388,6 +398,7 @@ static wtl_status backward_node(wtl_program *g, int n) {
   i->node = n;
   i->kernel = np->kernel;
   i->saved = np->saved;
+  i->stream = stream_of(g, n);
   i->cost = np->backward_cost;
   node_call(g, d, &i->call);
   for (int k = 0; k < d->n_in; k++) i->in[k] = in[k], i->din[k] = din[k];
@@ -440,32 +451,40 @@ static wtl_status commit(wtl_program *g) {
   return WTL_OK;
 }
 
+/* Memory of the plan's own, or of a parameter. */
+static wtl_status fixed_buf(wtl_program *g, wtl_tensor *t, int *out) { return new_buf(g, wtl_tensor_bytes(t), wtl_tensor_data(t), out); }
+
 static wtl_status update(wtl_program *g) {
   wtl_plan *p = g->plan;
   const wtl_graph *r = p->graph;
   wtl_instr *i;
   if (!p->has_rule) return WTL_OK;
-  int states = wtl_rule_states(&p->rule);
   for (int v = 0; v < r->n_value; v++) {
     if (r->value[v].kind != WTL_VALUE_PARAM || g->grad[v] < 0) continue;
+    wtl_tensor *sum = p->sum[v], *master = r->value[v].param->master;
+    int target = g->buf[v], grad = g->grad[v];
+    if (master) WTL_TRY(fixed_buf(g, master, &target));
+    if (sum) WTL_TRY(fixed_buf(g, sum, &grad));
     WTL_TRY(new_instr(g, WTL_DO_UPDATE, &i));
-    wtl_shape h = { 1, { p->rule.n_hyper } };
+    wtl_shape h = { 1, { p->rule.n_h } };
     i->value = v;
-    i->in[0] = g->buf[v];
-    i->in[1] = g->grad[v];
+    i->in[0] = target;
+    i->in[1] = grad;
+    if (sum) i->step_buf = g->grad[v];
+    for (int u = 0; u < v && !sum; u++) i->shared |= r->value[u].kind == WTL_VALUE_PARAM && g->grad[u] == g->grad[v];
     i->call.attr = p->rule.attr;
     i->call.n_in = p->rule.op->n_in;
     i->call.in[0] = i->call.in[1] = value_view(g, v);
-    for (int k = 0; k < states && p->rule.states; k++) {
-      wtl_tensor *t = p->state[v * WTL_STATES + k];
-      WTL_TRY(new_buf(g, wtl_tensor_bytes(t), wtl_tensor_data(t), &i->in[2 + k]));
+    for (int k = 0; k < p->rule.n_state; k++) {
+      WTL_TRY(fixed_buf(g, p->state[v * WTL_STATES + k], &i->in[2 + k]));
       i->call.in[2 + k] = value_view(g, v);
     }
     int last = i->call.n_in - 1;
-    WTL_TRY(new_buf(g, sizeof p->rule.hyper, p->rule.hyper, &i->in[last]));
+    double *group = p->group[p->group_of[v]].h;
+    WTL_TRY(new_buf(g, sizeof p->group->h, group, &i->in[last]));
     i->call.in[last] = wtl_view_plain(NULL, WTL_F64, &h);
     i->cost.bytes = 3.0 * (double)value_bytes(g, v, NULL);
-    emit(g, i);
+    touch(g, g->grad[v], emit(g, i));
   }
   return WTL_OK;
 }

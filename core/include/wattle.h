@@ -99,6 +99,9 @@ double wtl_rng_uniform(const wtl_rng *r, uint64_t index); /* [0, 1), 32 bits */
 double wtl_rng_normal(const wtl_rng *r, uint64_t index);  /* mean 0, sd 1 (Box-Muller) */
 /* A permutation of 0..n-1 (Fisher-Yates). */
 void wtl_rng_permutation(const wtl_rng *r, int64_t n, int64_t *out);
+/* The seed of what plans compiled from now on, and ops run at once, draw (dropout); 0 at the start. Counts such
+ * runs from 0 again: the k-th draws from (seed, op's name, "", k), and wtl_op_vjp repeats the latest run's draws. */
+void wtl_seed(wtl_ctx *ctx, uint64_t seed);
 
 /* ---- tensors ----------------------------------------------------------------------- */
 
@@ -265,10 +268,24 @@ wtl_dtype wtl_graph_value_dtype(const wtl_graph *g, wtl_value v);
 
 /* ---- optimizers and plans ---------------------------------------------------------- */
 
-typedef struct wtl_optim { /* torch.optim.SGD's arguments */
-  const char *kind;        /* "sgd" */
-  double lr, momentum, weight_decay;
-  bool nesterov;
+/* Parameters with hyperparameters of their own (PyTorch's parameter groups); NaN: the optimizer's. */
+typedef struct wtl_optim_group {
+  wtl_param *const *param;
+  int n_param;
+  double lr, momentum, weight_decay, beta1, beta2, eps;
+} wtl_optim_group;
+
+typedef struct wtl_optim {     /* torch.optim's arguments */
+  const char *kind;            /* "sgd", "adam" (Kingma and Ba 2015), "adamw" (Loshchilov and Hutter 2019) */
+  double lr, momentum, weight_decay; /* momentum: sgd. weight_decay: L2; adamw: decoupled */
+  bool nesterov;               /* sgd */
+  double beta1, beta2, eps;    /* adam, adamw; 0 <= beta < 1 */
+  double clip_value;           /* each gradient element is brought into [-clip_value, clip_value]; 0: not clipped */
+  double clip_norm;            /* then all gradients are scaled so that their common L2 norm is at most this; 0: not */
+  int accumulate;              /* update after so many steps, by the gradient of the mean loss over all their
+                                  samples; 0 and 1: after each */
+  const wtl_optim_group *group;
+  int n_group;
 } wtl_optim;
 
 /* A graph compiled for training or use; it owns its optimizer's state, derived forms of parameters and one arena. */
@@ -278,6 +295,7 @@ typedef struct wtl_plan_options {
   const char *backend;     /* "auto", "reference", "blas", "onednn"; NULL is "auto" */
   bool gradients;          /* for wtl_plan_param_gradient and wtl_plan_input_gradient */
   bool keep_values;        /* keep every value and its gradient for wtl_plan_value: costs memory */
+  uint64_t seed;           /* of what random ops draw, with the node's name and the count of steps */
 } wtl_plan_options;
 
 wtl_status wtl_plan_compile(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, wtl_plan **out); /* retains g */
@@ -297,10 +315,23 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
 wtl_status wtl_plan_forward(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_tensor *out[], wtl_step *step);
 int wtl_plan_outputs(const wtl_plan *p);
 int wtl_plan_inputs(const wtl_plan *p);
-/* "lr", "momentum", "weight_decay": from the next step on. */
+/* Update now by what was accumulated; nothing accumulated: nothing happens. Call it after an epoch's last step. */
+wtl_status wtl_plan_flush(wtl_plan *p);
+/* "lr", "momentum", "weight_decay", "beta1", "beta2", "eps" (those the optimizer has), from the next update on. A
+ * group's own lr keeps its ratio to the optimizer's; its other own values stay. */
 wtl_status wtl_plan_set(wtl_plan *p, const char *name, double value);
 wtl_status wtl_plan_get(const wtl_plan *p, const char *name, double *out);
-/* Gradients of the last step (compiled with gradients); new reference, logical layout. WTL_ERR_STATE before a
+/* The optimizer's state, to be saved and put back: tensor i of wtl_plan_states, borrowed and writable, called
+ * `name` as in PyTorch ("momentum_buffer", "exp_avg", "exp_avg_sq"), of the parameter called `param`. WTL_ERR_STATE
+ * while gradients are accumulated: flush first. */
+int wtl_plan_states(const wtl_plan *p);
+wtl_status wtl_plan_state(wtl_plan *p, int i, const char **param, const char **name, wtl_tensor **out);
+/* Steps run (random ops draw by it) and updates made (Adam's bias correction) since the plan began. */
+typedef struct wtl_plan_count { int64_t steps, updates; } wtl_plan_count;
+wtl_plan_count wtl_plan_count_get(const wtl_plan *p);
+wtl_status wtl_plan_count_set(wtl_plan *p, wtl_plan_count count);
+/* Gradients of the last step (compiled with gradients), clipped if the plan clips without accumulating; new
+ * reference, logical layout. WTL_ERR_STATE before a
  * step, and after a forward at another batch size or thread count, which takes their memory. */
 wtl_status wtl_plan_param_gradient(wtl_plan *p, wtl_param *param, wtl_tensor **out);
 wtl_status wtl_plan_input_gradient(wtl_plan *p, int input, wtl_tensor **out);

@@ -11,11 +11,13 @@
 typedef double real;
 #define REAL_DTYPE WTL_F64
 #define REAL(name) name##_f64
+#define real_sqrt sqrt
 #define WTL_ONCE 0
 #else
 typedef float real;
 #define REAL_DTYPE WTL_F32
 #define REAL(name) name##_f32
+#define real_sqrt sqrtf
 #define WTL_ONCE 1
 #endif
 

@@ -1,37 +1,134 @@
-/* Optimizers: which update op each is, and what its hyperparameters are called. A new optimizer is an update op
- * in ops.def and a row here. */
+/* Optimizers: which update op each is, what its hyperparameters and states are called. A new optimizer is an
+ * update op in ops.def and a function here. */
 #include <math.h>
 #include <string.h>
 
 #include "plan.h"
 
+static void hyper(wtl_update_rule *r, const char *name, double value, double below) {
+  r->hyper[r->n_hyper++] = (wtl_hyper){ name, value, below };
+  r->n_h = r->n_hyper;
+}
+
+/* ---- sgd ---- */
+
 static wtl_status sgd(wtl_ctx *ctx, const wtl_optim *o, wtl_update_rule *r) {
-  const struct { const char *name; double value; } h[] = { { "lr", o->lr }, { "momentum", o->momentum }, { "weight_decay", o->weight_decay } };
+  r->kind = "sgd";
   r->op = wtl_op_at(WTL_OPID_sgd_update);
   wtl_op_defaults(r->op, r->attr);
   r->attr[0].i[0] = o->nesterov;
-  r->states = o->momentum > 0;
-  for (size_t k = 0; k < sizeof h / sizeof *h; k++) {
-    if (!isfinite(h[k].value) || h[k].value < 0)
-      return wtl_fail(ctx, WTL_ERR_ARG, "sgd: %s = %g; it must be finite and not negative", h[k].name, h[k].value);
-    r->hyper_name[r->n_hyper] = h[k].name;
-    r->hyper[r->n_hyper++] = h[k].value;
-  }
-  if (o->momentum >= 1) return wtl_fail(ctx, WTL_ERR_ARG, "sgd: momentum = %g; it must be below 1", o->momentum);
+  r->state_name[0] = "momentum_buffer";
+  r->n_state = o->momentum > 0;
+  hyper(r, "lr", o->lr, INFINITY);
+  hyper(r, "momentum", o->momentum, 1);
+  hyper(r, "weight_decay", o->weight_decay, INFINITY);
   if (o->nesterov && !(o->momentum > 0)) return wtl_fail(ctx, WTL_ERR_ARG, "sgd: nesterov needs a momentum above 0");
   return WTL_OK;
 }
 
-wtl_status wtl_plan_compile(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, wtl_plan **out) {
-  static const struct { const char *kind; wtl_status (*make)(wtl_ctx *, const wtl_optim *, wtl_update_rule *); } table[] = {
-    { "sgd", sgd },
-  };
-  wtl_update_rule rule = { 0 };
-  if (!o->optim) return wtl_plan_build(ctx, g, o, NULL, out);
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-    if (strcmp(table[i].kind, o->optim->kind) != 0) continue;
-    WTL_TRY(table[i].make(ctx, o->optim, &rule));
-    return wtl_plan_build(ctx, g, o, &rule, out);
+/* ---- adam, adamw ---- */
+
+/* b^t by squaring: the same bits everywhere, which pow does not promise. */
+static double power(double b, int64_t t) {
+  double y = 1;
+  for (; t; t >>= 1, b *= b)
+    if (t & 1) y *= b;
+  return y;
+}
+
+static void adam_derive(double *h, int64_t update) {
+  h[5] = 1 - power(h[1], update);
+  h[6] = 1 - power(h[2], update);
+}
+
+static wtl_status adam(wtl_ctx *ctx, const wtl_optim *o, wtl_update_rule *r) {
+  r->op = wtl_op_at(WTL_OPID_adam_update);
+  wtl_op_defaults(r->op, r->attr);
+  bool decoupled = !strcmp(o->kind, "adamw");
+  r->kind = decoupled ? "adamw" : "adam";
+  r->attr[0].i[0] = decoupled;
+  r->state_name[0] = "exp_avg";
+  r->state_name[1] = "exp_avg_sq";
+  r->n_state = 2;
+  hyper(r, "lr", o->lr, INFINITY);
+  hyper(r, "beta1", o->beta1, 1);
+  hyper(r, "beta2", o->beta2, 1);
+  hyper(r, "eps", o->eps, INFINITY);
+  hyper(r, "weight_decay", o->weight_decay, INFINITY);
+  r->n_h = 7;
+  r->derive = adam_derive;
+  if (o->momentum != 0 || o->nesterov) return wtl_fail(ctx, WTL_ERR_ARG, "%s: momentum and nesterov are sgd's; give beta1", o->kind);
+  return WTL_OK;
+}
+
+/* ---- any ---- */
+
+typedef wtl_status (*make_fn)(wtl_ctx *ctx, const wtl_optim *o, wtl_update_rule *r);
+
+static wtl_status make_rule(wtl_ctx *ctx, make_fn make, const wtl_optim *o, wtl_update_rule *r) {
+  r->clip_value = o->clip_value;
+  r->clip_norm = o->clip_norm;
+  r->accumulate = o->accumulate > 1 ? o->accumulate : 1;
+  WTL_TRY(make(ctx, o, r));
+  for (int k = 0; k < r->n_hyper; k++) WTL_TRY(wtl_hyper_check(ctx, o->kind, &r->hyper[k], r->hyper[k].value));
+  return WTL_OK;
+}
+
+/* The optimizer with a group's own values in it. */
+static wtl_optim with_group(const wtl_optim *o, const wtl_optim_group *g) {
+  wtl_optim m = *o;
+  const struct { double *to, from; } field[] = { { &m.lr, g->lr }, { &m.momentum, g->momentum }, { &m.weight_decay, g->weight_decay },
+                                                 { &m.beta1, g->beta1 }, { &m.beta2, g->beta2 }, { &m.eps, g->eps } };
+  for (size_t k = 0; k < sizeof field / sizeof *field; k++)
+    if (!isnan(field[k].from)) *field[k].to = field[k].from;
+  return m;
+}
+
+static wtl_status make_groups(wtl_ctx *ctx, make_fn make, const wtl_optim *o, wtl_update_rule *rule) {
+  for (int i = 0; i < o->n_group; i++) {
+    const wtl_optim_group *g = &o->group[i];
+    const struct { const char *name; double value; } given[] = { { "lr", g->lr }, { "momentum", g->momentum }, { "weight_decay", g->weight_decay },
+                                                                 { "beta1", g->beta1 }, { "beta2", g->beta2 }, { "eps", g->eps } };
+    wtl_update_rule *r = &rule[i + 1];
+    wtl_optim m = with_group(o, g);
+    wtl_status s = make_rule(ctx, make, &m, r);
+    for (size_t k = 0; s == WTL_OK && k < sizeof given / sizeof *given; k++) {
+      if (isnan(given[k].value)) continue;
+      int at = 0;
+      while (at < r->n_hyper && strcmp(r->hyper[at].name, given[k].name)) at++;
+      if (at == r->n_hyper) s = wtl_fail(ctx, WTL_ERR_ARG, "%s has no %s", o->kind, given[k].name);
+      else r->own |= 1u << at;
+    }
+    if (s == WTL_OK && r->n_state > rule[0].n_state) /* one state is made for all */
+      s = wtl_fail(ctx, WTL_ERR_ARG, "a momentum needs one above 0 in the optimizer itself");
+    if (s != WTL_OK) return wtl_prefix(ctx, s, "optimizer: group %d", i + 1);
   }
-  return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: \"%s\" is unknown; there is sgd", o->optim->kind);
+  return WTL_OK;
+}
+
+static wtl_status check_common(wtl_ctx *ctx, const wtl_optim *o) {
+  const struct { const char *name; double value; } clip[] = { { "clip_value", o->clip_value }, { "clip_norm", o->clip_norm } };
+  for (size_t k = 0; k < sizeof clip / sizeof *clip; k++)
+    if (!isfinite(clip[k].value) || clip[k].value < 0)
+      return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: %s = %g; it must be finite and not negative (0: not clipped)", clip[k].name, clip[k].value);
+  if (o->accumulate < 0) return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: accumulate = %d; it must be a count of steps, 1 or more", o->accumulate);
+  return WTL_OK;
+}
+
+wtl_status wtl_plan_compile(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, wtl_plan **out) {
+  static const struct { const char *kind; make_fn make; } table[] = { { "sgd", sgd }, { "adam", adam }, { "adamw", adam } };
+  const wtl_optim *optim = o->optim;
+  make_fn make = NULL;
+  if (!optim) return wtl_plan_build(ctx, g, o, NULL, out);
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    if (!strcmp(table[i].kind, optim->kind)) make = table[i].make;
+  if (!make) return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: \"%s\" is unknown; there are sgd, adam and adamw", optim->kind);
+  WTL_TRY(check_common(ctx, optim));
+  wtl_update_rule *rule = wtl_calloc(ctx, (size_t)optim->n_group + 1, sizeof *rule);
+  if (!rule) return WTL_ERR_MEMORY;
+  wtl_status s = make_rule(ctx, make, optim, rule);
+  if (s == WTL_OK) s = make_groups(ctx, make, optim, rule);
+  if (s == WTL_OK) s = wtl_plan_build(ctx, g, o, rule, out);
+  wtl_free(ctx, rule);
+  return s;
 }

@@ -140,7 +140,7 @@ static wtl_plan *compile(net *m, const char *backend, const wtl_optim *optim, bo
   return p;
 }
 
-static const wtl_optim SGD = { "sgd", 0.05, 0.9, 5e-4, true };
+static const wtl_optim SGD = { .kind = "sgd", .lr = 0.05, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true };
 
 /* ---- tests ---- */
 
@@ -328,7 +328,7 @@ static void misuse_is_told(void **state) {
   expect(wtl_plan_step(p, in, 2, &step), WTL_ERR_STATE, "changed since");
   wtl_plan *q;
   expect(wtl_plan_compile(ctx, m.g, &(wtl_plan_options){ .backend = "cuda" }, &q), WTL_ERR_ARG, "\"cuda\"");
-  expect(wtl_plan_compile(ctx, m.g, &(wtl_plan_options){ .optim = &(wtl_optim){ "adamm", 1, 0, 0, false } }, &q), WTL_ERR_ARG, "\"adamm\"");
+  expect(wtl_plan_compile(ctx, m.g, &(wtl_plan_options){ .optim = &(wtl_optim){ .kind = "adamm", .lr = 1 } }, &q), WTL_ERR_ARG, "\"adamm\"");
   wtl_value out[2];
   wtl_attr a[WTL_MAX_ATTRS];
   wtl_op_defaults(wtl_op_find("conv2d"), a);
