@@ -22,6 +22,7 @@
 typedef struct wl_ctx {
   wtl_ctx *core;
   int refs;            /* the registry's, and one per box that holds an object */
+  wtl_graph *tracing;  /* what an op on parameters alone belongs to while a model is traced, or NULL */
   uint64_t seed, draws; /* of rand and randn: seed, and how many tensors were drawn since it was set */
   size_t live, pending; /* bytes held by boxes, and those not yet told to the collector */
   char home[WL_PATH_MAX]; /* share/wattle, "" if not found */

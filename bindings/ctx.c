@@ -64,6 +64,7 @@ wl_ctx *wl_ctx_of(lua_State *L) {
 
 void wl_ctx_unref(wl_ctx *c) {
   if (--c->refs > 0) return;
+  wtl_graph_release(c->tracing);
   wtl_ctx_destroy(c->core);
   free(c);
 }

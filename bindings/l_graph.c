@@ -155,6 +155,14 @@ static int trace(lua_State *L) {
   return 1;
 }
 
+static int tracing(lua_State *L) {
+  wl_ctx *c = wl_ctx_of(L);
+  wtl_graph *g = lua_isnoneornil(L, 1) ? NULL : wl_check_obj(L, 1, &wl_graph_class);
+  wtl_graph_release(c->tracing);
+  c->tracing = g ? wtl_graph_retain(g) : NULL;
+  return 0;
+}
+
 static int g_input(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_graph_class);
   const char *name = luaL_checkstring(L, 2);
@@ -255,6 +263,7 @@ static const wl_fn stamp_methods[] = {
 const wl_class wl_stamp_class = { .name = "stamp", .release = stamp_release, .methods = stamp_methods };
 
 static const wl_fn core[] = {
+  { "tracing", tracing, "(trace or nil)", "Ops on parameters alone go into this trace from now on; nil: they run at once." },
   { "trace", trace, "(dtype = \"f32\") -> trace", "An empty graph; its floats are f32 or f64." },
   { "stamp", stamp, "() -> stamp", "A counter that a module bumps when its structure changes." },
   { NULL, NULL, NULL, NULL }

@@ -128,11 +128,14 @@ static void run_now(lua_State *L, wl_ctx *c, const wtl_op *op, const wtl_attr *a
 static int apply(lua_State *L, wl_ctx *c, const wtl_op *op, const wtl_attr *attrs, int n_in) {
   operand in[WTL_MAX_IN] = { 0 };
   wtl_graph *g = NULL;
+  bool of_params = false;
   luaL_checkstack(L, 16, wtl_op_name(op));
   for (int i = 0; i < n_in; i++) {
     in[i] = read_operand(L, i + 1, op, i);
     if (in[i].value && !g) g = in[i].value->obj;
+    of_params |= in[i].param != NULL;
   }
+  if (of_params && !g) g = c->tracing; /* else w:exp() would be a constant, and w not trained */
   if (g) run_traced(L, c, op, attrs, in, n_in, g);
   else run_now(L, c, op, attrs, in, n_in);
   return wtl_op_outputs(op);

@@ -193,7 +193,11 @@ end
 -- Runs fn while modules trace into graph; training says which mode they see.
 local function tracing(root, graph, training, fn)
   trace = { graph = graph, paths = paths_of(root), training = training }
-  local _ <close> = setmetatable({}, { __close = function() trace = nil end })
+  core.tracing(graph)
+  local _ <close> = setmetatable({}, { __close = function()
+    core.tracing(nil)
+    trace = nil
+  end })
   return guarded(root, fn)
 end
 
