@@ -7,7 +7,11 @@ enum { LIST_MAX = 1 << 16 };
 static int truncate_bits(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_tensor_class);
   lua_Integer n = luaL_checkinteger(L, 2);
-  wl_try(L, b->ctx, wtl_truncate(b->obj, n < 0 || n > 64 ? -1 : (int)n));
+  wtl_bits_arm arm;
+  wl_try(L, b->ctx, wtl_bits_arm_parse(b->ctx->core, luaL_optstring(L, 3, "zero"), &arm));
+  wtl_rng r = wtl_rng_make((uint64_t)luaL_optinteger(L, 4, (lua_Integer)b->ctx->seed), "scr", luaL_optstring(L, 5, ""),
+                           (uint64_t)luaL_optinteger(L, 6, 0));
+  wl_try(L, b->ctx, wtl_truncate(b->obj, n < 0 || n > 64 ? -1 : (int)n, arm, &r));
   wl_written(b);
   lua_settop(L, 1);
   return 1;
@@ -59,8 +63,10 @@ static int lowrank(lua_State *L) {
 }
 
 static const wl_fn core[] = {
-  { "truncate", truncate_bits, "(t, bits) -> t",
-    "Clears the bits (0..23) low-order bits of each f32 element, in place." },
+  { "truncate", truncate_bits, "(t, bits, arm = \"zero\", seed = manual_seed's, name = \"\", draw = 0) -> t",
+    "The bits (0..23) low-order bits of each f32 element, in place: \"zero\" clears them, \"random\" fills them with "
+    "random bits, \"stochastic\" rounds to the format without them, with the mean unchanged. What an element draws is "
+    "a function of (seed, name, draw) and its position, as in a parameter's truncation." },
   { "prune_global", prune_global, "({tensors}, amount) -> {masks}",
     "u8 masks (1 keeps) that drop the floor(amount x total) smallest |w| over all tensors together (Han et "
     "al. 2015); ties go by position. 0 <= amount < 1." },

@@ -1,6 +1,8 @@
-/* l_param.c - parameters and buffers of models: the master tensor, its version and its constraints. Modules
+/* l_param.c - parameters and buffers of models: the value, its version, its constraints and its master. Modules
  * (lua/wattle/nn.lua) own them. Next: l_graph.c. */
 #include "box.h"
+
+#include <string.h>
 
 static void param_release(wl_box *b) {
   wtl_param_release(b->obj);
@@ -81,13 +83,81 @@ static int p_mask(lua_State *L) {
   return 1;
 }
 
+/* The table at idx, or a count of bits that are cleared. */
+static void read_truncation(lua_State *L, wl_ctx *c, int idx, wtl_truncation *t) {
+  static const char *const names[] = { "bits", "arm", "master", "seed", "name", NULL };
+  static const char *const what = "truncation";
+  lua_Integer bits;
+  size_t n = 0;
+  int isint = lua_isinteger(L, idx);
+  *t = (wtl_truncation){ .seed = c->seed };
+  if (!isint) {
+    luaL_checktype(L, idx, LUA_TTABLE);
+    wl_check_options(L, idx, what, names, false);
+    lua_getfield(L, idx, "bits");
+  } else {
+    lua_pushvalue(L, idx);
+  }
+  bits = lua_tointegerx(L, -1, &isint);
+  if (!isint) wl_error(L, "truncation: bits must be an integer, got %s", luaL_tolstring(L, -1, NULL));
+  t->bits = bits < 0 || bits > 64 ? -1 : (int)bits;
+  if (!lua_istable(L, idx)) return;
+  wl_try(L, c, wtl_bits_arm_parse(c->core, wl_opt_string(L, idx, what, "arm", "zero"), &t->arm));
+  t->master = wl_opt_bool(L, idx, what, "master", false);
+  if (lua_getfield(L, idx, "seed") != LUA_TNIL) t->seed = (uint64_t)luaL_checkinteger(L, -1);
+  const char *name = wl_opt_string(L, idx, what, "name", "");
+  n = strlen(name);
+  if (n >= sizeof t->name) wl_error(L, "truncation: the name has %d bytes; at most %d", (int)n, (int)sizeof t->name - 1);
+  memcpy(t->name, name, n + 1);
+}
+
+static void push_truncation(lua_State *L, const wtl_truncation *t) {
+  lua_createtable(L, 0, 5);
+  lua_pushinteger(L, t->bits);
+  lua_setfield(L, -2, "bits");
+  lua_pushstring(L, wtl_bits_arm_name(t->arm));
+  lua_setfield(L, -2, "arm");
+  lua_pushboolean(L, t->master);
+  lua_setfield(L, -2, "master");
+  lua_pushinteger(L, (lua_Integer)t->seed);
+  lua_setfield(L, -2, "seed");
+  lua_pushstring(L, t->name);
+  lua_setfield(L, -2, "name");
+}
+
 static int p_truncation(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_param_class);
+  wtl_truncation t;
+  lua_settop(L, 2);
+  if (lua_isnil(L, 2)) {
+    wtl_param_truncation(b->obj, &t);
+    if (t.bits) push_truncation(L, &t);
+    return 1;
+  }
+  bool off = lua_isboolean(L, 2) && !lua_toboolean(L, 2);
+  if (!off) read_truncation(L, b->ctx, 2, &t);
+  wl_try(L, b->ctx, wtl_param_set_truncation(b->obj, off ? NULL : &t));
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int p_master(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_param_class);
+  wl_box *t = wl_box_new(L, b->ctx, &wl_tensor_class);
+  if (!wtl_param_master(b->obj)) return lua_pushnil(L), 1;
+  t->owner = wtl_param_retain(b->obj);
+  wl_tensor_fill(L, t, wtl_tensor_retain(wtl_param_master(b->obj)), true);
+  return 1;
+}
+
+static int p_redraws(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_param_class);
   if (!lua_isnoneornil(L, 2)) {
     lua_Integer n = luaL_checkinteger(L, 2);
-    wl_try(L, b->ctx, wtl_param_set_truncation(b->obj, n < 0 || n > 64 ? -1 : (int)n));
+    luaL_argcheck(L, n >= 0, 2, "must not be negative");
+    wl_try(L, b->ctx, wtl_param_set_redraws(b->obj, (uint64_t)n));
   }
-  lua_pushinteger(L, wtl_param_truncation(b->obj));
+  lua_pushinteger(L, (lua_Integer)wtl_param_redraws(b->obj));
   return 1;
 }
 
@@ -118,9 +188,9 @@ static int p_tostring(lua_State *L) {
 
 static const wl_fn methods[] = {
   { "tensor", p_tensor, "() -> tensor",
-    "A window on the master: the same memory. Writing through it or its views makes derived forms stale, as "
+    "A window on the value: the same memory. Writing through it or its views makes derived forms stale, as "
     "it must." },
-  { "assign", p_assign, "(tensor) -> self", "Copies values in, converting; the shapes must be equal." },
+  { "assign", p_assign, "(tensor) -> self", "Copies values in, into the master too, converting; the shapes must be equal." },
   { "touch", p_touch, "()", "The value changed behind the parameter's back: derived forms are stale." },
   { "requires_grad", p_requires_grad, "(boolean?) -> boolean",
     "Whether it is trained. Setting it makes plans stale." },
@@ -130,9 +200,16 @@ static const wl_fn methods[] = {
   { "clone", p_clone, "() -> parameter", "A deep copy, constraints and all." },
   { "mask", p_mask, "(u8 tensor | false | nil) -> self or tensor or nil",
     "Sets (1 keeps), removes (false) or reads (nil) the mask that every update applies." },
-  { "truncation", p_truncation, "(bits?) -> bits",
-    "How many low-order bits (0..23) of each f32 element every update clears; 0 is none." },
-  { "constrain", p_constrain, "() -> self", "Applies mask and truncation now." },
+  { "truncation", p_truncation, "(bits | {bits =, arm = \"zero\", master = false, seed =, name = \"\"} | false | nil) -> self or table or nil",
+    "Sets, removes (false or 0 bits) or reads what every update does to the bits (0..23) low-order bits of each f32 "
+    "element: arm \"zero\" clears them, \"random\" fills them with random bits, \"stochastic\" rounds to the format "
+    "without them, with the mean unchanged; draw k of the latter two is a function of (seed, name, k, position). "
+    "master = true: updates go to an f32 master of its own, of which the value is made." },
+  { "master", p_master, "() -> tensor or nil", "A window on the master that updates go to, where there is one." },
+  { "redraws", p_redraws, "(n?) -> n",
+    "How many draws the arms random and stochastic made. Setting it, after value and master were put back, repeats "
+    "draw n, so that training goes on as it would have." },
+  { "constrain", p_constrain, "() -> self", "Applies truncation, then the mask, now." },
   { "convert", p_convert, "(dtype) -> self",
     "Replaces the master by a copy of another type (f32, f64). Plans are stale then." },
   { NULL, NULL, NULL, NULL }

@@ -57,8 +57,10 @@ struct wtl_param {
   wtl_param_kind kind;
   bool requires_grad;
   uint64_t version;
-  wtl_tensor *mask; /* u8, or NULL */
-  int truncation;   /* low-order bits cleared */
+  uint64_t moves;     /* times that value or master became another tensor, which plans point into */
+  wtl_tensor *mask;   /* u8, or NULL */
+  wtl_truncation cut;
+  uint64_t redraws;   /* draws made by the arms that draw */
 };
 
 #endif

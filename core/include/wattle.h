@@ -207,8 +207,8 @@ typedef struct wtl_cost { double flops, bytes; } wtl_cost; /* one MAC is 2 FLOPs
 
 /* ---- parameters -------------------------------------------------------------------- */
 
-/* A parameter or buffer of a model: one master tensor in logical layout, a version that every
- * derived form is checked against, and constraints applied after each update. */
+/* A parameter or buffer of a model: one tensor in logical layout, its value; a version that every derived form is checked
+ * against; and constraints applied after each update. */
 typedef struct wtl_param wtl_param;
 typedef enum wtl_param_kind { WTL_PARAMETER, WTL_BUFFER } wtl_param_kind;
 wtl_status wtl_param_create(wtl_ctx *ctx, wtl_tensor *value, wtl_param_kind kind, wtl_param **out); /* contiguous; retains value */
@@ -223,16 +223,42 @@ void wtl_param_set_requires_grad(wtl_param *p, bool on); /* plans compiled befor
 wtl_status wtl_param_clone(wtl_param *p, wtl_param **out); /* deep copy, constraints and all */
 /* Copies with conversion, shape must match, touches. */
 wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value);
-/* Replaces the master by a copy of another dtype (f32, f64): plans compiled before are stale. */
+/* Replaces the value by a copy of another dtype (f32, f64): plans compiled before are stale. */
 wtl_status wtl_param_convert(wtl_param *p, wtl_dtype d);
 
-/* Constraints, re-applied to the master after every update, mask first, then truncation. */
+/* Constraints, re-applied after every update: truncation, then the mask (what it drops is 0 whatever the arm). */
 wtl_status wtl_param_set_mask(wtl_param *p, wtl_tensor *mask); /* u8, 1 keeps; NULL removes; retains */
 wtl_tensor *wtl_param_mask(wtl_param *p);                      /* borrowed or NULL */
-/* Clear the n low-order bits of each f32 element, 0 <= n <= 23; 0 removes. */
-wtl_status wtl_param_set_truncation(wtl_param *p, int bits);
-int wtl_param_truncation(const wtl_param *p);
-wtl_status wtl_param_constrain(wtl_param *p); /* apply now */
+
+/* What becomes of the n low-order bits of an f32 (0 <= n <= 23, so neither exponent nor sign; Mei & Stamp 2025). NaN and
+ * infinities stay as they are. */
+typedef enum wtl_bits_arm {
+  WTL_BITS_ZERO,      /* w & ~((1<<n)-1): toward 0 */
+  WTL_BITS_RANDOM,    /* n random bits in their place */
+  WTL_BITS_STOCHASTIC /* rounded to the format of 32-n bits, up with a chance of what is cut off / 2^n, so that the mean is w;
+                         what would become infinite is rounded toward 0 */
+} wtl_bits_arm;
+const char *wtl_bits_arm_name(wtl_bits_arm arm); /* "zero", "random", "stochastic" */
+wtl_status wtl_bits_arm_parse(wtl_ctx *ctx, const char *name, wtl_bits_arm *out);
+
+typedef struct wtl_truncation {
+  int bits;                /* n; 0: none */
+  wtl_bits_arm arm;
+  bool master;             /* updates go to an f32 master of its own, and the value is made from it */
+  uint64_t seed;           /* random, stochastic: draw number k (from 0) is wtl_rng_make(seed, "scr", name, k) at the */
+  char name[WTL_NAME_MAX]; /* element's logical index; name: the parameter's in its model */
+} wtl_truncation;
+/* f32 only; copies t; NULL or 0 bits remove it. A new master is a copy of the value as it is now; one that stood stays;
+ * without `master` it goes. Making and ending a master makes plans stale. Changes no value: see wtl_param_constrain. */
+wtl_status wtl_param_set_truncation(wtl_param *p, const wtl_truncation *t);
+void wtl_param_truncation(const wtl_param *p, wtl_truncation *out); /* bits 0: none */
+wtl_tensor *wtl_param_master(wtl_param *p); /* borrowed or NULL; wtl_param_assign writes value and master */
+/* Apply the constraints now: value = mask(arm(master, or else value)). The arms that draw count their draws. */
+wtl_status wtl_param_constrain(wtl_param *p);
+uint64_t wtl_param_redraws(const wtl_param *p);
+/* For checkpoints, after value and master were put back: n draws were made, and the value is again what the last of them
+ * made of it. */
+wtl_status wtl_param_set_redraws(wtl_param *p, uint64_t n);
 
 /* A counter that a module bumps when its structure changes; plans that saw an older count are stale. */
 typedef struct wtl_stamp wtl_stamp;
@@ -371,8 +397,9 @@ wtl_status wtl_op_gradcheck(wtl_ctx *ctx, const wtl_op *op, const wtl_attr attrs
 
 /* ---- compression ------------------------------------------------------------------- */
 
-/* Clear n low-order bits of each f32 element in place: w & ~((1<<n)-1). 0 <= n <= 23. NaN stays as it is. */
-wtl_status wtl_truncate(wtl_tensor *t, int bits);
+/* The n low-order bits of each f32 element in place, 0 <= n <= 23, as a parameter's truncation does; element i in logical
+ * order draws r's number i. Arm zero does not read r. */
+wtl_status wtl_truncate(wtl_tensor *t, int bits, wtl_bits_arm arm, const wtl_rng *r);
 /* Global magnitude pruning (Han et al. 2015): masks[i] (u8, new references) keeps all but the floor(amount x total)
  * smallest |w| over all tensors together; ties go by position (tensor, then logical index). 0 <= amount < 1. */
 wtl_status wtl_prune_global(wtl_ctx *ctx, wtl_tensor *const w[], int n, double amount, wtl_tensor *masks[]);

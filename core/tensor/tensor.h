@@ -1,5 +1,6 @@
 /* Inside of tensors, for the parts above (ops, graph, data): the struct, foreign memory, element types and checked
- * shapes. May touch base only. Files: dtype.c, shape.c, tensor.c (storage), view.c, copy.c, random.c, print.c. */
+ * shapes. May touch base only. Files: dtype.c, shape.c, tensor.c (storage), view.c, copy.c, random.c,
+ * low_bits.c, print.c. */
 #ifndef WTL_TENSOR_H
 #define WTL_TENSOR_H
 
@@ -62,6 +63,12 @@ bool wtl_fits_real(wtl_dtype d, double v);
 bool wtl_fits_int(wtl_dtype d, int64_t v);
 /* The largest value of float type d below x. */
 double wtl_dtype_below(wtl_dtype d, double x);
+
+/* What becomes of the low-order bits of f32 elements; rng is not read by arm zero. */
+typedef struct wtl_low_bits { int bits; wtl_bits_arm arm; const wtl_rng *rng; } wtl_low_bits;
+wtl_status wtl_low_bits_check(wtl_ctx *ctx, const char *what, int bits, wtl_bits_arm arm);
+/* n elements that lie `stride` apart; the first has the logical index `first`, which says what it draws. */
+void wtl_low_bits_apply(const wtl_low_bits *b, void *p, int64_t stride, int64_t first, int64_t n);
 
 /* Loops over several windows of one shape as rows: sizes of 1 are dropped, and axes that all windows
  * walk in one stride are merged. n windows, at most 2. */

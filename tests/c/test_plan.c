@@ -375,7 +375,7 @@ static void constraints_hold_after_every_update(void **state) {
   OK(wtl_tensor_create(ctx, WTL_U8, &s, &mask));
   for (int i = 0; i < 16 * 8 * 9; i++) ((uint8_t *)wtl_tensor_data(mask))[i] = i % 3 != 0;
   OK(wtl_param_set_mask(m.param[conv2], mask));
-  OK(wtl_param_set_truncation(m.param[conv2], 12));
+  OK(wtl_param_set_truncation(m.param[conv2], &(wtl_truncation){ .bits = 12 }));
   OK(wtl_param_constrain(m.param[conv2]));
   wtl_plan *p = compile(&m, "auto", &SGD, false);
   for (int k = 0; k < 3; k++) OK(wtl_plan_step(p, in, 2, &step));

@@ -241,7 +241,7 @@ test("a clone is independent, with constraints", function()
   net._note = "scratch"
   local copy = net:clone()
   equal(names(copy:state_dict()), names(net:state_dict()))
-  equal(copy.fc.weight:truncation(), 8)
+  equal(copy.fc.weight:truncation().bits, 8)
   equal(copy._note, "scratch")
   equal(tostring(copy), tostring(net))
   copy.alpha:tensor():fill_(7)

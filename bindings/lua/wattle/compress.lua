@@ -165,7 +165,7 @@ local function two_layers(linear, rank, a, b)
     p:convert(linear.weight:tensor().dtype) -- first: a new layer is f32, and assigning rounds to that
     p:assign(i == 1 and b or a)
     p:requires_grad(linear.weight:requires_grad())
-    if linear.weight:truncation() > 0 then p:truncation(linear.weight:truncation()) end
+    p:truncation(linear.weight:truncation() or false)
     p:constrain()
   end
   return layers.Sequential(first, second)
