@@ -1,29 +1,11 @@
 /* max_pool2d: maximum over windows. Row in ops.def. saved: the place of each maximum in its plane, int32. */
 #include "real.h"
-#include "rules.h"
+#include "window.h"
 
 #if WTL_ONCE
 static wtl_status infer(wtl_infer *f) {
   const wtl_shape *x = &f->in[0];
-  WTL_TRY(wtl_rule_image(f));
-  WTL_TRY(wtl_rule_range(f, 0, 1));
-  WTL_TRY(wtl_rule_range(f, 1, 0));
-  WTL_TRY(wtl_rule_range(f, 2, 0));
-  const int64_t *kernel = f->attr[0].i, *pad = f->attr[2].i;
-  f->out[0] = *x;
-  for (int k = 0; k < 2; k++) {
-    int64_t stride = f->attr[1].i[k] ? f->attr[1].i[k] : kernel[k];
-    if (pad[k] > kernel[k] / 2) /* else a window could lie in the padding altogether */
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: padding is [%lld,%lld], kernel_size is [%lld,%lld]; "
-                      "padding must be at most half of it",
-                      (long long)pad[0], (long long)pad[1], (long long)kernel[0], (long long)kernel[1]);
-    f->out[0].size[2 + k] = wtl_window_out(x->size[2 + k], kernel[k], stride, pad[k], 1);
-    if (f->out[0].size[2 + k] < 1 || x->size[2 + k] < 1)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE,
-                      "max_pool2d: x is %s, kernel_size is [%lld,%lld], padding is [%lld,%lld]; the window is "
-                      "larger than the image",
-                      SHAPE(x), (long long)kernel[0], (long long)kernel[1], (long long)pad[0], (long long)pad[1]);
-  }
+  WTL_TRY(wtl_rule_windows(f));
   if ((double)x->size[2] * (double)x->size[3] > INT32_MAX)
     return wtl_fail(f->ctx, WTL_ERR_SHAPE, "max_pool2d: x is %s; a plane may have 2^31-1 elements at most",
                     SHAPE(x));

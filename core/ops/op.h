@@ -102,6 +102,8 @@ int64_t wtl_window_out(int64_t n, int64_t kernel, int64_t stride, int64_t pad, i
 /* A view of contiguous data in shape s. */
 wtl_view wtl_view_plain(void *data, wtl_dtype d, const wtl_shape *s);
 int64_t wtl_view_numel(const wtl_view *v);
+/* The part of v with `size` positions of axis dim: start, start + step, ... */
+wtl_view wtl_view_window(const wtl_view *v, int dim, int64_t start, int64_t size, int64_t step);
 bool wtl_view_plain_p(const wtl_view *v); /* contiguous? */
 
 #endif

@@ -26,6 +26,14 @@ int64_t wtl_view_numel(const wtl_view *v) {
   return n;
 }
 
+wtl_view wtl_view_window(const wtl_view *v, int dim, int64_t start, int64_t size, int64_t step) {
+  wtl_view w = *v;
+  if (w.data && size > 0) w.data = (char *)v->data + start * v->stride[dim] * (int64_t)wtl_dtype_size(v->dtype);
+  w.size[dim] = size;
+  w.stride[dim] = v->stride[dim] * step;
+  return w;
+}
+
 bool wtl_view_plain_p(const wtl_view *v) {
   int64_t next = 1;
   for (int k = v->ndim - 1; k >= 0; k--) {
@@ -63,6 +71,17 @@ wtl_status wtl_rule_range(const wtl_infer *f, int attr, int64_t low) {
                       (long long)(a->i[k] < low ? low : INT32_MAX));
   return WTL_OK;
 }
+
+wtl_status wtl_rule_dim(const wtl_infer *f, int64_t d, int *out) {
+  const wtl_shape *x = &f->in[0];
+  if (d < -x->ndim || d >= x->ndim)
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: %s is %s; it has no dim %lld", f->op->name, f->op->in_name[0], SHAPE(x),
+                    (long long)d);
+  *out = wtl_dim_of(d, x->ndim);
+  return WTL_OK;
+}
+
+int wtl_dim_of(int64_t d, int ndim) { return (int)(d < 0 ? d + ndim : d); }
 
 /* ---- reductions ---- */
 
@@ -161,6 +180,12 @@ void wtl_axes_init(wtl_axes *a, const wtl_view *v, int n, const wtl_view *const 
   a->ndim = 1;
   a->size[0] = 1;
   for (int i = 0; i < n; i++) a->stride[i][0] = 1;
+}
+
+/* ---- copies ---- */
+
+void wtl_copy_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  *forward = *backward = (wtl_cost){ 0, 2 * wtl_rule_bytes(f, &f->out[0]) };
 }
 
 void wtl_alias_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {

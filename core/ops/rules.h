@@ -18,6 +18,10 @@ wtl_status wtl_rule_image(const wtl_infer *f);
 /* Integers of attribute `attr` in low..2^31-1, so that arithmetic on them cannot overflow. */
 wtl_status wtl_rule_range(const wtl_infer *f, int attr, int64_t low);
 
+/* Dim d of the first input, negative from the end, as 0..ndim-1; or an error. wtl_dim_of: without the check. */
+wtl_status wtl_rule_dim(const wtl_infer *f, int64_t d, int *out);
+int wtl_dim_of(int64_t d, int ndim);
+
 /* The rule of sum and mean, and the axes they reduce as a bit each; no dims given: all. */
 wtl_status wtl_rule_reduce(wtl_infer *f);
 unsigned wtl_reduced_axes(const wtl_attr *dims, int ndim);
@@ -26,6 +30,8 @@ wtl_status wtl_rule_labels(wtl_infer *f);
 /* Every label in 0..classes-1, or an error that names the row. */
 wtl_status wtl_check_labels(const wtl_call *c, const char *what);
 
+/* Cost of an op that only moves elements. */
+void wtl_copy_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
 /* Cost and kernels of WTL_OP_ALIAS ops: free in a plan, a copy where input and output are different memory. */
 void wtl_alias_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
 wtl_status wtl_alias_forward(wtl_call *c);

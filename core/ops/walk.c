@@ -3,6 +3,44 @@
 #include "span.h"
 #include "walk.h"
 
+/* ---- a copy ---- */
+
+typedef struct copy_job { wtl_axes axes; real *to; const real *from; } copy_job;
+
+static void copy_row(real *to, int64_t st, const real *from, int64_t sf, int64_t n) {
+  if (st == 1 && sf == 1) memcpy(to, from, (size_t)n * sizeof *to);
+  else
+    for (int64_t k = 0; k < n; k++) to[k * st] = from[k * sf];
+}
+
+/* Elements [begin, end) in row-major order, row by row of the last merged axis. */
+static void copy_span(void *arg, int64_t begin, int64_t end, int thread) {
+  const copy_job *j = arg;
+  const wtl_axes *x = &j->axes;
+  int last = x->ndim - 1;
+  int64_t length = x->size[last], st = x->stride[0][last], sf = x->stride[1][last];
+  (void)thread;
+  while (begin < end) {
+    int64_t row = begin / length, col = begin % length,
+            n = length - col < end - begin ? length - col : end - begin;
+    int64_t to = col * st, from = col * sf;
+    for (int d = last - 1; d >= 0; d--) {
+      int64_t k = row % x->size[d];
+      row /= x->size[d];
+      to += k * x->stride[0][d];
+      from += k * x->stride[1][d];
+    }
+    copy_row(j->to + to, st, j->from + from, sf, n);
+    begin += n;
+  }
+}
+
+void REAL(wtl_copy)(wtl_ctx *ctx, const wtl_view *to, const wtl_view *from) {
+  copy_job j = { .to = to->data, .from = from->data };
+  wtl_axes_init(&j.axes, to, 2, (const wtl_view *const[]){ to, from }, 0);
+  wtl_parallel(ctx, wtl_view_numel(to), WTL_SPAN, copy_span, &j);
+}
+
 /* ---- a function of two ---- */
 
 typedef struct map_job { wtl_axes axes; REAL(wtl_row2) row; real *y; const real *a, *b; } map_job;

@@ -1,9 +1,12 @@
-/* Loops over strided and broadcast operands for the ops that take them: a function of two, a sum over axes, a
- * value spread along axes. Compiled for float and double like the ops. Include after real.h. */
+/* Loops over strided and broadcast operands for the ops that take them: a copy between windows, a function of two, a
+ * sum over axes, a value spread along axes. Compiled for float and double like the ops. Include after real.h. */
 #ifndef WTL_WALK_H
 #define WTL_WALK_H
 
 #include "rules.h"
+
+/* to = from, of one shape and any strides. */
+void REAL(wtl_copy)(wtl_ctx *ctx, const wtl_view *to, const wtl_view *from);
 
 /* y[k] = f(a[k*sa], b[k*sb]) for k < n; y may be a or b. */
 typedef void (*REAL(wtl_row2))(real *y, const real *a, int64_t sa, const real *b, int64_t sb, int64_t n);

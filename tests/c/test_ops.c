@@ -21,7 +21,7 @@ static void table_is_complete(void **state) {
     for (int k = 0; k < n; k++)
       assert_true(wtl_op_input_name(op, k)[0] >= 'a' && wtl_op_input_name(op, k)[0] <= 'z');
     assert_null(wtl_op_input_name(op, n));
-    for (int k = 0; k < wtl_op_attrs(op); k++) assert_true(strlen(wtl_op_attr(op, k)->name) > 2);
+    for (int k = 0; k < wtl_op_attrs(op); k++) assert_true(wtl_op_attr(op, k)->name[0] >= 'a' && wtl_op_attr(op, k)->name[0] <= 'z');
     assert_null(wtl_op_attr(op, wtl_op_attrs(op)));
     assert_true(wtl_op_differentiable(op) == (op->kernels[0]->backward != NULL));
     assert_true(wtl_op_differentiable(op) == (op->kernels[1]->backward != NULL));
@@ -296,6 +296,20 @@ static const struct {
   { "max_pool2d", "[1,2,4,4]", "kernel_size=3,3 padding=2,1", WTL_ERR_SHAPE,
     "max_pool2d: padding is [2,1], kernel_size is [3,3]; padding must be at most half of it" },
   { "max_pool2d", "[2,4,4]", "kernel_size=2,2", WTL_ERR_SHAPE, "max_pool2d: x is [2,4,4]; it must be (N,C,H,W)" },
+  { "avg_pool2d", "[1,2,4,4]", "", WTL_ERR_ARG, "avg_pool2d: kernel_size must be given: two integers" },
+  { "avg_pool2d", "[1,2,4,4]", "kernel_size=5,2", WTL_ERR_SHAPE,
+    "avg_pool2d: x is [1,2,4,4], kernel_size is [5,2], padding is [0,0]; the window is larger than the image" },
+  { "avg_pool2d", "[1,2,4,4]", "kernel_size=3,3 padding=2,1", WTL_ERR_SHAPE,
+    "avg_pool2d: padding is [2,1], kernel_size is [3,3]; padding must be at most half of it" },
+  { "avg_pool2d", "[1,2,4,4]", "kernel_size=2,2 count_include_pad=2", WTL_ERR_ARG,
+    "avg_pool2d: count_include_pad must be given: true or false" },
+  { "adaptive_avg_pool2d", "[1,2,4,4]", "", WTL_ERR_ARG, "adaptive_avg_pool2d: output_size must be given: two integers" },
+  { "adaptive_avg_pool2d", "[1,2,4,4]", "output_size=0,1", WTL_ERR_ARG,
+    "adaptive_avg_pool2d: output_size is 0; it must be at least 1" },
+  { "adaptive_avg_pool2d", "[1,2,0,4]", "output_size=1,1", WTL_ERR_SHAPE,
+    "adaptive_avg_pool2d: x is [1,2,0,4]; its planes must have 1 to 2^31-1 rows and columns" },
+  { "adaptive_max_pool2d", "[2,4,4]", "output_size=1,1", WTL_ERR_SHAPE,
+    "adaptive_max_pool2d: x is [2,4,4]; it must be (N,C,H,W)" },
   { "global_avg_pool2d", "[2,4]", "", WTL_ERR_SHAPE, "global_avg_pool2d: x is [2,4]; it must be (N,C,H,W)" },
   { "add", "[2,3] [4]", "", WTL_ERR_SHAPE, "add: a is [2,3], b is [4]; sizes 3 and 4 do not broadcast" },
   { "mul", "[2,3] [3,2]", "", WTL_ERR_SHAPE, "mul: a is [2,3], b is [3,2]; sizes 3 and 2 do not broadcast" },
@@ -310,6 +324,26 @@ static const struct {
   { "flatten", "[2,3]", "start_dim=2", WTL_ERR_SHAPE, "flatten: x is [2,3]; it has no dims 2..-1" },
   { "flatten", "[2,3]", "start_dim=1 end_dim=0", WTL_ERR_SHAPE,
     "flatten: x is [2,3]; start_dim 1 comes after end_dim 0" },
+  { "permute", "[2,3,4]", "dims=0,1", WTL_ERR_SHAPE, "permute: x is [2,3,4]; 2 dims are given" },
+  { "permute", "[2,3]", "dims=0,2", WTL_ERR_SHAPE, "permute: x is [2,3]; it has no dim 2" },
+  { "permute", "[2,3]", "dims=1,-1", WTL_ERR_SHAPE, "permute: x is [2,3]; dim -1 is given twice" },
+  { "slice", "[2,3]", "", WTL_ERR_ARG, "slice: dim must be given: one integer" },
+  { "slice", "[2,3]", "dim=-3", WTL_ERR_SHAPE, "slice: x is [2,3]; it has no dim -3" },
+  { "slice", "[2,3]", "dim=0 step=0", WTL_ERR_ARG, "slice: step is 0; it must be at least 1" },
+  { "slice", "[]", "dim=0", WTL_ERR_SHAPE, "slice: x is []; it has no dim 0" },
+  { "pad", "[2,3]", "pads=1", WTL_ERR_SHAPE, "pad: x is [2,3]; 1 pads are given, two for each of the last dims" },
+  { "pad", "[3]", "pads=1,1,1,1", WTL_ERR_SHAPE, "pad: x is [3]; 4 pads are given, two for each of the last dims" },
+  { "pad", "[2,3]", "pads=1,-1", WTL_ERR_ARG, "pad: pads is -1; it must be at least 0" },
+  { "pad", "[2,3]", "pads=1,1 value=nan", WTL_ERR_ARG, "pad: value must be given: a number" },
+  { "concat", "[2,3] [2,4,1]", "dim=1", WTL_ERR_SHAPE,
+    "concat: a is [2,3], b is [2,4,1]; they must agree in all dims but 1" },
+  { "concat", "[2,3] [2,3] - [3,3]", "dim=-1", WTL_ERR_SHAPE,
+    "concat: a is [2,3], d is [3,3]; they must agree in all dims but 1" },
+  { "concat", "[2,3]", "dim=0", WTL_ERR_ARG, "concat: input b is missing" },
+  { "concat", "[] []", "dim=0", WTL_ERR_SHAPE, "concat: a is []; it has no dim 0" },
+  { "dropout", "[2,3]", "p=1", WTL_ERR_ARG, "dropout: p is 1; it must be at least 0 and below 1" },
+  { "dropout", "[2,3]", "p=-0.1", WTL_ERR_ARG, "dropout: p is -0.1; it must be at least 0 and below 1" },
+  { "dropout", "[2,3]", "p=nan", WTL_ERR_ARG, "dropout: p must be given: a number" },
   { "sum", "[2,3]", "dims=2", WTL_ERR_SHAPE, "sum: x is [2,3]; it has no dim 2" },
   { "mean", "[2,3]", "dims=1,-1", WTL_ERR_SHAPE, "mean: x is [2,3]; dim -1 is given twice" },
   { "cross_entropy", "[4,3] [5]", "", WTL_ERR_SHAPE,
@@ -488,6 +522,80 @@ static void empty_tensors(void **state) {
   wtl_tensor_release(w);
 }
 
+/* Bounds that choose nothing give an empty tensor, as in Python, and a gradient of zeros. */
+static void empty_slices(void **state) {
+  const wtl_op *slice = wtl_op_find("slice");
+  wtl_attr attr[WTL_MAX_ATTRS];
+  wtl_tensor *x = tensor_of(SHAPE(2, 2), (double[]){ 1, 2, 3, 4 }), *y = run_one("slice", "dim=1 start=3", x, NULL), *dx;
+  bool want = true;
+  (void)state;
+  assert_true(wtl_shape_equal(wtl_tensor_shape(y), SHAPE(2, 0)));
+  op_parse_attrs(slice, "dim=1 start=3", attr);
+  OK(wtl_op_vjp(ctx, slice, attr, &x, 1, &y, &want, &dx));
+  for (int k = 0; k < 4; k++) assert_true(at(dx, k) == 0);
+  wtl_tensor_release(y);
+  wtl_tensor_release(dx);
+  wtl_tensor_release(x);
+}
+
+/* ---- dropout ---- */
+
+/* Of n elements about p*n are dropped, the rest grow so that the mean stays; the gradient goes the same way. */
+static void dropout_rate_and_mask(void **state) {
+  enum { N = 100003 };
+  const double rates[] = { 0, 0.1, 0.5, 0.9 };
+  const wtl_op *op = wtl_op_find("dropout");
+  wtl_attr attr[WTL_MAX_ATTRS];
+  wtl_tensor *x, *y, *g, *dx;
+  bool want = true;
+  (void)state;
+  OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(N), &x));
+  OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(N), &g));
+  OK(wtl_tensor_fill(x, 2));
+  OK(wtl_tensor_fill(g, 3));
+  wtl_seed(ctx, 11);
+  for (size_t k = 0; k < sizeof rates / sizeof *rates; k++) {
+    double p = rates[k], sd = sqrt(p * (1 - p) / N), dropped = 0, sum = 0;
+    int runs = 0; /* of equal fate: independent elements change it 2p(1-p)N times */
+    wtl_op_defaults(op, attr);
+    attr[0].f = p, attr[1].i[0] = 1;
+    OK(wtl_op_run(ctx, op, attr, &x, 1, &y));
+    OK(wtl_op_vjp(ctx, op, attr, &x, 1, &g, &want, &dx));
+    for (int64_t i = 0; i < N; i++) {
+      bool kept = at(y, i) != 0;
+      assert_true(at(y, i) == (kept ? 2 * (float)(1 / (1 - p)) : 0) && at(dx, i) == (kept ? 3 * (float)(1 / (1 - p)) : 0));
+      dropped += !kept;
+      sum += at(y, i);
+      runs += i > 0 && kept != (at(y, i - 1) != 0);
+    }
+    double change = 2 * p * (1 - p);
+    assert_true(fabs(dropped / N - p) <= 5 * sd);
+    assert_true(fabs(sum / N - 2) <= 5 * 2 * sd / (1 - p) + 1e-6);
+    assert_true(fabs(runs - change * (N - 1)) <= 10 * sqrt(change * N) + 1);
+    wtl_tensor_release(y);
+    wtl_tensor_release(dx);
+  }
+  wtl_tensor_release(x);
+  wtl_tensor_release(g);
+}
+
+/* Every run draws anew, a seed begins again, and evaluation drops nothing. */
+static void dropout_streams(void **state) {
+  wtl_tensor *x, *y[4];
+  (void)state;
+  OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(33), &x));
+  OK(wtl_tensor_fill(x, 1));
+  wtl_seed(ctx, 3);
+  for (int k = 0; k < 2; k++) y[k] = run_one("dropout", "training=1", x, NULL);
+  wtl_seed(ctx, 3);
+  y[2] = run_one("dropout", "training=1", x, NULL);
+  y[3] = run_one("dropout", "p=0.9", x, NULL);
+  assert_false(op_same_bits(y[0], y[1]));
+  assert_true(op_same_bits(y[0], y[2]) && op_same_bits(y[3], x));
+  for (int k = 0; k < 4; k++) wtl_tensor_release(y[k]);
+  wtl_tensor_release(x);
+}
+
 /* Absent output gradients stand for zeros. */
 static void vjp_of_nothing(void **state) {
   const wtl_op *op = wtl_op_find("mul");
@@ -561,6 +669,7 @@ int main(void) {
     CASE(strided_inputs), CASE(strided_state), CASE(memory_gone),
     CASE(shape_errors), CASE(type_errors), CASE(labels_out_of_range),
     CASE(nan_passes), CASE(large_logits_do_not_overflow), CASE(ties), CASE(empty_tensors), CASE(vjp_of_nothing),
+    CASE(empty_slices), CASE(dropout_rate_and_mask), CASE(dropout_streams),
     CASE(evaluation_changes_nothing), CASE(costs),
   };
   return cmocka_run_group_tests_name("ops", tests, NULL, NULL);

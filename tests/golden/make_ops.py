@@ -10,6 +10,7 @@ tests/c/test_op_fixtures.c reads them. Each file holds the cases of one op; a te
 import json
 import os
 import struct
+import zlib
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ def randn(*shape):
 class Fixture:
     def __init__(self, op):
         self.op, self.tensors = op, {}
+        torch.manual_seed(zlib.crc32(op.encode()))  # a file does not depend on those before it
 
     def put(self, case, what, name, value):
         value = value.detach() if torch.is_tensor(value) else np.asarray(value)
@@ -151,6 +153,29 @@ def global_avg_pool2d():
     return o
 
 
+def avg_pool2d():
+    def f(x, kernel_size, stride=None, padding=(0, 0), count_include_pad=1):
+        return F.avg_pool2d(x, kernel_size, stride, padding, count_include_pad=bool(count_include_pad))
+    o = Fixture("avg_pool2d")
+    o.case("plain", f, dict(x=randn(2, 3, 6, 7)), dict(kernel_size=(2, 2)))
+    o.case("overlapping", f, dict(x=randn(2, 3, 9, 7)), dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)))
+    o.case("inside_only", f, dict(x=randn(1, 17, 9, 7)),
+           dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), count_include_pad=0))
+    o.case("uneven", f, dict(x=randn(1, 2, 8, 9)), dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2)))
+    o.case("uneven_inside", f, dict(x=randn(1, 2, 8, 9)),
+           dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2), count_include_pad=0))
+    return o
+
+
+def adaptive(name, f):
+    o = Fixture(name)
+    o.case("overlapping", f, dict(x=randn(2, 3, 7, 5)), dict(output_size=(3, 2)))
+    o.case("even", f, dict(x=randn(1, 17, 6, 4)), dict(output_size=(3, 2)))
+    o.case("larger", f, dict(x=randn(1, 3, 3, 2)), dict(output_size=(4, 5)))
+    o.case("one", f, dict(x=randn(2, 3, 5, 4)), dict(output_size=(1, 1)))
+    return o
+
+
 def pointwise(name, f, pairs):
     o = Fixture(name)
     for case, shapes in pairs.items():
@@ -183,6 +208,53 @@ def flatten():
     o = Fixture("flatten")
     o.case("default", f, dict(x=randn(2, 3, 4, 5)))
     o.case("middle", f, dict(x=randn(2, 3, 4, 5)), dict(start_dim=-3, end_dim=2))
+    return o
+
+
+def permute():
+    o = Fixture("permute")
+    o.case("three", lambda x, dims: x.permute(dims), dict(x=randn(2, 3, 4)), dict(dims=(2, 0, 1)))
+    o.case("negative", lambda x, dims: x.permute(dims), dict(x=randn(1, 17, 3, 2)), dict(dims=(0, -1, 1, 2)))
+    return o
+
+
+def slices():
+    def f(x, dim, start=0, stop=None, step=1):
+        return x.index_select(dim, torch.arange(x.shape[dim])[slice(start, stop, step)])
+    o = Fixture("slice")
+    o.case("steps", f, dict(x=randn(2, 7, 3)), dict(dim=1, start=1, stop=6, step=2))
+    o.case("from_the_end", f, dict(x=randn(1, 17, 3)), dict(dim=-2, start=-4, stop=-1))
+    o.case("beyond", f, dict(x=randn(5, 2)), dict(dim=0, start=-9, stop=9, step=3))
+    o.case("open", f, dict(x=randn(5, 2)), dict(dim=0, start=2))
+    return o
+
+
+def pad():
+    def f(x, pads, value=0.0):
+        return F.pad(x, pads, "constant", value)
+    o = Fixture("pad")
+    o.case("one_dim", f, dict(x=randn(2, 3, 4)), dict(pads=(1, 2), value=0.5))
+    o.case("three_dims", f, dict(x=randn(1, 3, 2, 5)), dict(pads=(0, 1, 2, 0, 3, 1)))
+    return o
+
+
+def concat():
+    def f(dim, **inputs):
+        return torch.cat(list(inputs.values()), dim)
+    o = Fixture("concat")
+    o.case("two", f, dict(a=randn(2, 3, 4), b=randn(2, 1, 4)), dict(dim=1))
+    o.case("three", f, dict(a=randn(1, 3, 5, 2), b=randn(1, 17, 5, 2), c=randn(1, 1, 5, 2)), dict(dim=-3))
+    o.case("eight", f, {k: randn(2, 3) for k in "abcdefgh"}, dict(dim=0))
+    return o
+
+
+def dropout():
+    """PyTorch draws other numbers, so only what draws none is comparable; test_ops.c has the rest."""
+    def f(x, p=0.5, training=0):
+        return F.dropout(x, p, bool(training))
+    o = Fixture("dropout")
+    o.case("evaluation", f, dict(x=randn(3, 17)), dict(p=0.3))
+    o.case("keeps_all", f, dict(x=randn(3, 17)), dict(p=0.0, training=1))
     return o
 
 
@@ -246,7 +318,6 @@ def sgd_update():
 
 
 def main():
-    torch.manual_seed(20)
     os.makedirs(HERE, exist_ok=True)
     for fixture in (
         conv2d(), linear(), matmul(), batch_norm(), max_pool2d(), global_avg_pool2d(), relu(),
@@ -255,6 +326,9 @@ def main():
         reduction("sum", lambda x, dims=(), keepdim=0: torch.sum(x, dims_of(x, dims), bool(keepdim))),
         reduction("mean", lambda x, dims=(), keepdim=0: torch.mean(x, dims_of(x, dims), bool(keepdim))),
         cross_entropy(), count_correct(), sgd_update(),
+        avg_pool2d(), adaptive("adaptive_avg_pool2d", lambda x, output_size: F.adaptive_avg_pool2d(x, output_size)),
+        adaptive("adaptive_max_pool2d", lambda x, output_size: F.adaptive_max_pool2d(x, output_size)),
+        permute(), slices(), pad(), concat(), dropout(),
     ):
         fixture.write()
 
