@@ -3,6 +3,8 @@
 
 local wattle = require "wattle"
 local experiment = require "wattle.experiment"
+local ledger = require "wattle.ledger"
+local nn = require "wattle.nn"
 local results = require "wattle.results"
 local t = require "harness"
 local test, check, equal, near, raises = t.test, t.check, t.equal, t.near, t.raises
@@ -199,11 +201,18 @@ test("rows, regions, epochs and the sidecar of a whole experiment", function()
   check(side.build.version and side.host and side.started_utc and side.finished_utc and side.meter.description)
 end)
 
+-- Raises what a step does when the loss is not finite.
+local function diverging_step()
+  local plan = nn.Linear{ in_features = 2, out_features = 2 }:compile{ input = { 1, 2 }, loss = "cross_entropy",
+                                                                       optimizer = { "sgd", lr = 0.1 } }
+  plan:step(wattle.tensor{ { 0 / 0, 1 } }, wattle.tensor({ 0 }, "i64"))
+end
+
 test("a run that fails is a row, and the others go on", function()
   local function run(case)
     local r <close> = case:region "train"
     if case.seed == 1 then error "no such luck" end
-    if case.seed == 2 then error "wattle: loss is nan" end
+    if case.seed == 2 then diverging_step() end
     if case.seed == 3 then return { test_top1_pkt = 3 } end
     if case.seed == 4 then return { loss = 0 / 0 } end
     if case.seed == 5 then return { status = "diverged", epoch_rows = { { epoch = 1 } } } end
@@ -248,6 +257,195 @@ test("results are never mixed", function()
   equal(slurp(file), before)
 end)
 
+---- resuming ----
+
+local function ids_of(path)
+  local ids = {}
+  for i, cells in ipairs(assert(core.csv_read(path))) do
+    if i > 1 then ids[#ids + 1] = cells[1] end
+  end
+  return ids
+end
+
+local function append_text(path, text)
+  local file <close> = assert(io.open(path, "ab"))
+  file:write(text)
+end
+
+-- An experiment of six runs; those whose count in `ran` passes stop_at are not reached.
+local function resumable(o)
+  local ran = {}
+  local options = small(with({
+    seeds = { 1, 2, 3 }, options = { lr = 0.1, list = { 1, 2 } },
+    run = function(case)
+      if #ran == o.stop_at then error("interrupted!", 0) end
+      ran[#ran + 1] = case.run_id
+      return { test_top1_pct = wattle.rand{ 1 }:item(), epoch_rows = { { epoch = 1 }, { epoch = 2 } } }
+    end,
+  }, o.with or {}))
+  options.out = o.out or options.out
+  return options, ran
+end
+
+test("a resumed experiment keeps its rows, runs the rest, and cuts what was left of an unfinished run", function()
+  local whole, order = resumable {}
+  local want = assert(experiment(whole)).rows
+  for stop_at = 0, 5 do
+    local o = resumable { stop_at = stop_at }
+    raises(function() experiment(o) end, ("interrupted! %d of 6 runs are in %s; resume = true"):format(stop_at, o.out))
+    -- What a kill may leave: children of a run without its row, torn rows, a file half written beside its path.
+    local unfinished = order[stop_at + 1]
+    append_text(o.out .. "/epochs.csv", unfinished .. ",1,NA,NA,NA,NA,NA,NA\n" .. unfinished .. ",2,N")
+    append_text(o.out .. "/runs.csv", unfinished .. ",small,1")
+    append_text(o.out .. "/runs.json.123-0.tmp", "{")
+    local rest, ran = resumable { out = o.out, with = { resume = true } }
+    local e = assert(experiment(rest))
+    equal(ran, table.move(order, stop_at + 1, 6, 1, {}))
+    for i, row in ipairs(e.rows) do
+      for _, name in ipairs { "run_id", "run_order", "block", "seed", "status", "test_top1_pct", "interrupted" } do
+        equal(row[name], want[i][name])
+      end
+    end
+    equal(ids_of(o.out .. "/runs.csv"), order)
+    for _, name in ipairs { "epochs", "energy" } do
+      equal(ids_of(("%s/%s.csv"):format(o.out, name)), ids_of(("%s/%s.csv"):format(whole.out, name)))
+    end
+    check(not core.exists(o.out .. "/runs.json.123-0.tmp"))
+    equal(#core.json_decode(slurp(o.out .. "/runs.json")).sessions, 2)
+    local again, none = resumable { out = o.out, with = { resume = true, prepare = function() error "not again" end } }
+    equal(#assert(experiment(again)).rows, 6)
+    equal(none, {})
+  end
+end)
+
+test("resume of nothing starts; a folder of something else is left as it is", function()
+  local o = resumable { with = { resume = true } }
+  assert(core.mkdir(o.out))
+  equal(#assert(experiment(o)).rows, 6)
+  local other = new_out()
+  assert(core.mkdir(other))
+  assert(core.write_file(other .. "/thesis.txt", "mine"))
+  for _, resume in ipairs { true, false } do
+    local e, message = experiment(resumable { out = other, with = { resume = resume } })
+    check(e == nil and message:find "is not empty", message)
+  end
+  equal(core.listdir(other), { "thesis.txt" })
+end)
+
+test("other options are refused on resume, and the first that differs is named", function()
+  local o = resumable { stop_at = 2 }
+  raises(function() experiment(o) end, "interrupted!")
+  local before = slurp(o.out .. "/runs.json")
+  local function refuse(change, part)
+    local other, ran = resumable { out = o.out, with = with({ resume = true }, change) }
+    local e, message = experiment(other)
+    equal(e, nil)
+    check(message:find(part, 1, true), message)
+    equal(ran, {})
+    equal(slurp(o.out .. "/runs.json"), before)
+  end
+  refuse({ options = { lr = 0.2, list = { 1, 2 } } }, "options.lr was 0.1, now it is 0.2")
+  refuse({ options = { lr = 0.1, list = { 1 } } }, "options.list[2] was 2, now it is not given")
+  refuse({ options = { lr = 0.1, list = { 1, 2 }, more = "x" } }, "options.more was not given, now it is 'x'")
+  refuse({ seeds = { 1, 2, 4 } }, "seeds[3] was 3, now it is 4")
+  refuse({ factors = { technique = { "baseline", "prune_local" } } }, "cases[2].technique was 'scr_zero', now")
+  refuse({ columns = { { "width", "integer" } } }, "columns.runs.csv.width was not given")
+  refuse({ repeats = 2 }, "repeats was 1, now it is 2")
+  refuse({ constants = { model = "mlp" } }, "constants was not given")
+  refuse({ meter = { source = "off" } }, "source was 'estimate', now it is 'off'")
+  refuse({ shard = { 1, 2 } }, "shard was not given")
+end)
+
+test("a failed run is run again on resume and its row replaced, a diverged one stands", function()
+  local broken = true
+  local ran = {}
+  local function run(case)
+    ran[#ran + 1] = case.seed
+    if case.seed == 2 and broken then error "no such luck" end
+    if case.seed == 3 then return { status = "diverged" } end
+    return {}
+  end
+  local o = { factors = { technique = { "baseline" } }, seeds = { 1, 2, 3 }, raise = false, run = run, out = new_out() }
+  equal(assert(experiment(small(o))).counts, { ok = 1, failed = 1, diverged = 1 })
+  broken, o.resume = false, true
+  local e = assert(experiment(small(o)))
+  equal(e.counts, { ok = 2, failed = 0, diverged = 1 })
+  equal(ran, { 1, 2, 3, 2 })
+  equal(#assert(core.csv_read(o.out .. "/runs.csv")), 4)
+end)
+
+test("a stage that was finished is called to load what it left; one that was not is run again", function()
+  local log, stop = {}, true
+  local function stage(name)
+    return function(s)
+      log[#log + 1] = name .. (s.finished and " finished" or "")
+      if name == "sweep" and stop then error("interrupted!", 0) end
+      s:region("train"):stop()
+      return { epoch_rows = { { epoch = 1, train_loss = 2.5, resumed = name == "sweep", duration_train_s = 1.5 } } }
+    end
+  end
+  local o = { prepare = { { "prepare", stage "prepare" }, { "sweep", stage "sweep" } }, out = new_out(), resume = true }
+  raises(function() experiment(small(o)) end, "interrupted! 0 of 2 runs")
+  stop = false
+  assert(experiment(small(o)))
+  equal(log, { "prepare", "sweep", "prepare finished", "sweep" })
+  equal(#assert(core.csv_read(o.out .. "/epochs.csv")), 1 + 2)
+  local rows = {}
+  for _, row in ipairs(assert(results.read(o.out .. "/energy.csv", results.energy))) do
+    rows[row.run_id .. "/" .. row.region] = row
+  end
+  equal(rows["prepare/train"].method, "estimated")
+  check(rows["prepare/prepare"].duration_s > 0)
+  -- Part of the sweep was an earlier process's: its time is known epoch by epoch, its energy is not.
+  equal(rows["sweep/train"].method, "missing")
+  check(rows["sweep/train"].duration_s >= 1.5)
+  equal({ rows["sweep/sweep"].method, rows["sweep/sweep"].duration_s }, { "missing", nil })
+  check(rows["sweep/sweep"].reason:find "interrupted")
+end)
+
+test("a run that went on from an earlier process keeps its result and is interrupted", function()
+  local e = assert(experiment(small{ run = function(case)
+    local r <close> = case:region "train"
+    return { test_top1_pct = 90, interrupted = case.technique == "scr_zero" or nil }
+  end }))
+  for _, row in ipairs(e.rows) do
+    equal(row.interrupted, row.technique == "scr_zero")
+    equal(row.test_top1_pct, 90.0)
+    equal(row.energy_est_j == nil, row.interrupted)
+    equal(row.duration_s == nil, row.interrupted)
+  end
+end)
+
+test("a folder in use is refused, within one process too", function()
+  local o = small {}
+  o.run = function()
+    local e, message = experiment(small{ out = o.out, resume = true })
+    check(e == nil and message:find(o.out .. ": in use by another run (process ", 1, true), message)
+    return {}
+  end
+  equal(assert(experiment(o)).failed, 0)
+end)
+
+test("shards are whole blocks, and together the whole plan", function()
+  local whole = assert(experiment(resumable { with = { repeats = 2 } }))
+  local seen = {}
+  for i = 1, 4 do
+    local e = assert(experiment(resumable { with = { repeats = 2, shard = { i, 4 }, prepare = function() end } }))
+    equal(#e.rows, i <= 2 and 4 or 2)
+    local per_block = {}
+    for _, row in ipairs(e.rows) do
+      equal(row.shard, i)
+      seen[row.run_order] = row
+      per_block[row.block] = (per_block[row.block] or 0) + 1
+    end
+    for _, n in pairs(per_block) do equal(n, 2) end
+    equal(ids_of(e.out .. "/energy.csv")[1], "prepare-shard" .. i)
+  end
+  for i, row in ipairs(whole.rows) do
+    for _, name in ipairs { "run_id", "block", "test_top1_pct" } do equal(seen[i][name], row[name]) end
+  end
+end)
+
 test("misuse is told before anything runs", function()
   local ran = false
   local function refuse(o, part)
@@ -258,7 +456,19 @@ test("misuse is told before anything runs", function()
   refuse({ seed = { 1 } }, "seeds")
   refuse({ name = "2nd" }, "begin with a letter")
   refuse({ seeds = { 1, 1 } }, "there twice")
-  refuse({ seeds = { "a" } }, "integers")
+  refuse({ seeds = { "a" } }, "integers, not a")
+  refuse({ seeds = { 1, nil, 3 } }, "integers, and [2] is nil")
+  refuse({ seeds = {} }, "integers, and there is none")
+  refuse({ seeds = { n = 3 } }, "the key 'n'")
+  refuse({ options = { f = print } }, "options.f is a function; the sidecar holds")
+  refuse({ options = { a = { 1, 0 / 0 } } }, "options.a[2] is ")
+  refuse({ factors = { duration_s = { 1.0 } } }, "cannot be called 'duration_s': the experiment fills that column")
+  refuse({ factors = { status = { "ok" } } }, "cannot be called 'status'")
+  refuse({ shard = { 1, 2 } }, "shard {1, 2}: 1 blocks (seeds x repeats) cannot be dealt to more than 1 shards")
+  refuse({ shard = { 3, 2 }, seeds = { 1, 2 } }, "i must be 1..n")
+  refuse({ shard = 1 }, "shard must be {i, n}")
+  refuse({ prepare = 3 }, "prepare must be a function")
+  refuse({ resume = 1 }, "resume must be a boolean")
   refuse({ repeats = 0 }, "repeats")
   refuse({ run = "x" }, "run must be a function")
   refuse({ factors = { technique = {} } }, "no values")
@@ -269,6 +479,27 @@ test("misuse is told before anything runs", function()
   refuse({ constants = { modle = "x" } }, "did you mean 'model'")
   refuse({ columns = { { "loss", "number" } } }, "already")
   check(not ran)
+end)
+
+---- sums ----
+
+-- A meter whose regions give these results, one after the other.
+local function fake_meter(list)
+  return { region = function() return { stop = function() return table.remove(list, 1) end } end }
+end
+
+test("a stretch without a reading makes the sum missing, and says how long it was", function()
+  local whole = { method = "measured", energy_j = 5.0, exclusive_j = 5.0, missing_s = 0, duration_s = 1, exclusive_s = 1 }
+  local part = { method = "measured", energy_j = 3.0, exclusive_j = 3.0, missing_s = 0.25, duration_s = 1,
+                 exclusive_s = 1, reason = "the counter could not be read" }
+  local l = ledger.new(fake_meter { whole, part, whole })
+  for _ = 1, 3 do l:region("train"):stop() end
+  local e = l:entry "train"
+  equal({ e.energy_j, e.whole_j, e.method }, { nil, nil, "missing" })
+  equal({ e.missing_s, e.reason, e.duration_s }, { 0.25, "the counter could not be read", 3.0 })
+  l = ledger.new(fake_meter { whole, whole })
+  for _ = 1, 2 do l:region("train"):stop() end
+  equal(l:entry("train").energy_j, 10.0)
 end)
 
 ---- other readers ----

@@ -1,6 +1,7 @@
 -- wattle.experiment{...}: runs a function over a grid (or a list) of cases and seeds, each under a
 -- metered region, and appends one row a run to runs.csv, with epochs.csv, energy.csv and a sidecar
--- runs.json beside it. Columns and cells are results.lua's, sums over regions ledger.lua's.
+-- runs.json beside it. Columns and cells are results.lua's, sums over regions ledger.lua's, the folder's
+-- files and what an earlier run left in them folder.lua's.
 --
 --   wattle.experiment{
 --     name = "width", out = "out/width", seeds = {1, 2, 3},
@@ -9,13 +10,16 @@
 --
 -- Options:
 --   name      the experiment's name: begins with a letter
---   out       a folder that is absent or empty
+--   out       a folder that is absent or empty; no other run may write there meanwhile
+--   resume    true: go on with what `out` holds of the same plan (nothing: start). See below
+--   shard     {i, n}: only each n-th block of one seed and repeat, from the i-th on; see scripts/merge.lua
 --   factors   {factor = {value, ...}, ...}: all combinations; or a list of cases {{factor = value, ...}, ...}
 --   seeds     list of integers (default {1})
 --   repeats   runs of each case and seed (default 1)
 --   seed_order  seed of the order of the cases inside a block (default: the first seed)
 --   run       function(case) -> {column = value, ...}; see below
---   prepare   function(stage), called once before the first case, metered as run_id "prepare"
+--   prepare   function(stage), called before the first case, metered as run_id "prepare"; or a list of
+--             {name, function}, one stage after the other
 --   constants {column = value}: the same in every row
 --   columns   the protocol's own columns: list of {name, type}, type text, integer, number or boolean
 --   meter     a meter, or the options of one (default: the estimate)
@@ -24,11 +28,22 @@
 --   raise     false: return although runs failed (see `failed`), for scripts that report first
 --
 -- `case` has the factors' values, seed, ["repeat"], run_id and out (the folder), and is itself the meter of its
--- run: case:region(name) books regions; those named train, eval and compress fill their own columns.
+-- run: case:region(name) books regions; those named train, eval and compress fill their own columns. Before each
+-- run and stage the seed is set (wattle.manual_seed).
 -- The returned table may hold any column of runs.csv that the experiment does not fill itself, and `epoch_rows`,
 -- fit's list of epochs. An error makes a row of status failed (diverged, if the loss was not finite),
 -- and the other cases go on.
+--
+-- Resuming. A row is the unit: rows of runs.csv stand, the other runs are run in the same order from the same
+-- seeds, and what a killed run left of an unfinished row is cut. A row of status failed is run again, one of
+-- status diverged stands (it would diverge again). The plan, options, columns and number of threads must be those
+-- of the first run. A run that is run again whole is not `interrupted`; that column is TRUE where the run's own
+-- work went on from an earlier process (epoch_rows with `resumed`, as fit's checkpoint option makes them, or
+-- interrupted = true in the returned table): its result stands, its energy and its whole time are missing.
+-- Stages: one that was finished is called again with stage.finished = true, to load what it left; if nothing is
+-- left to run, not even that. Ctrl-C ends the experiment with an error ("interrupted!"), and no row is lost.
 local wattle = require "wattle"
+local folder = require "wattle.folder"
 local ledger = require "wattle.ledger"
 local progress = require "wattle.progress"
 local results = require "wattle.results"
@@ -39,13 +54,30 @@ local core = wattle.core
 local experiment = {}
 
 local OPTIONS = { "name", "out", "factors", "seeds", "repeats", "seed_order", "run", "prepare", "constants",
-                  "columns", "meter", "options", "progress", "raise" }
+                  "columns", "meter", "options", "progress", "raise", "resume", "shard" }
+
+-- Counts up when the same options would give other runs, another order or other seeds.
+local PLAN_VERSION = 1
 
 ---- the plan: which runs, in which order ----
 
 -- What a case carries besides its factors.
 local RESERVED = { seed = true, ["repeat"] = true, run_id = true, block = true, run_order = true, out = true,
-                   region = true, ledger = true }
+                   region = true, ledger = true, finished = true, shard = true }
+
+-- The columns that the experiment fills from a finished case's ledger: column = {region, field}. They are its
+-- own even where they stay missing, so that no protocol's figure ends up among those of the counters.
+local MEASURED = {
+  duration_s = { "run", "whole_s" }, energy_method = { "run", "method" },
+  energy_j = { "run", "whole_j" }, energy_est_j = { "run", "whole_est_j" }, energy_missing_s = { "run", "missing_s" },
+  cpu_s = { "run", "cpu_s" }, other_cpu_s = { "run", "other_cpu_s" }, steal_s = { "run", "steal_s" },
+  duration_train_s = { "train", "duration_s" }, energy_train_j = { "train", "energy_j" },
+  duration_eval_s = { "eval", "duration_s" }, energy_eval_j = { "eval", "energy_j" },
+  duration_compress_s = { "compress", "duration_s" }, energy_compress_j = { "compress", "energy_j" },
+}
+-- More of its own, of which no factor may have the name.
+local OWN = { experiment = true, status = true, host = true, energy_source = true, energy_domains = true,
+              peak_rss_bytes = true, interrupted = true, wattle_version = true, git_revision = true }
 
 local function sorted_keys(t)
   local keys = {}
@@ -127,6 +159,9 @@ local function factor_columns(cases, cols)
     for _, name in ipairs(sorted_keys(case)) do
       local v = case[name]
       if RESERVED[name] then where.raise("experiment: a factor cannot be called '%s'", name) end
+      if MEASURED[name] or OWN[name] then
+        where.raise("experiment: a factor cannot be called '%s': the experiment fills that column itself", name)
+      end
       if scalar(v) and not results.find(cols, name) then
         local column = results.find(out, name)
         if not column then
@@ -197,12 +232,29 @@ local function types(cols)
   return out
 end
 
-local function sidecar(o, cols, source, meter_text)
+-- The cases as far as they are plain values: an object each, empty or not.
+local function plain_cases(cases)
+  local out = {}
+  for i, case in ipairs(cases) do
+    out[i] = {}
+    for k, v in pairs(case) do
+      if scalar(v) then out[i][k] = v end
+    end
+  end
+  return out
+end
+
+local function sidecar(o, cases, cols, source, meter_text)
+  local now, build = os.date "!%Y-%m-%dT%H:%M:%SZ", key_values(core.build_info())
+  local command = arg and table.concat(table.move(arg, 0, #arg, 1, {}), " ") or core.null
   return {
-    schema_version = results.schema_version,
+    schema_version = results.schema_version, plan_version = PLAN_VERSION,
     experiment = o.name,
-    started_utc = os.date "!%Y-%m-%dT%H:%M:%SZ",
+    started_utc = now,
     seeds = o.seeds, repeats = o.repeats, seed_order = o.seed_order,
+    cases = plain_cases(cases), constants = o.constants or core.null, shard = o.shard or core.null, source = source,
+    sessions = { { started_utc = now, host = core.hostname(), command = command, git = build.git or core.null } },
+    stages = {},
     options = o.options or core.null,
     host = core.hostname(),
     threads = core.threads(),
@@ -210,81 +262,22 @@ local function sidecar(o, cols, source, meter_text)
       memory = first_match("/proc/meminfo", "MemTotal:%s*([^\n]+)"),
       kernel = first_match("/proc/version", "([^\n]+)"),
     },
-    build = key_values(core.build_info()),
+    build = build,
     lua = _VERSION,
-    command = arg and table.concat(table.move(arg, 0, #arg, 1, {}), " ") or core.null,
+    command = command,
     meter = { source = source, description = meter_text },
     columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs),
                 ["energy.csv"] = types(results.energy) },
     notes = {
       "NA is missing; energy_j holds counters only, energy_est_j a model's figure.",
       "In energy.csv the region run is the whole run; every other region excludes those nested in it.",
-      "epochs.csv and energy.csv may hold the run_id prepare: what was done once, before the runs.",
+      "epochs.csv and energy.csv may hold the run_ids of stages (prepare): what was done once, before the runs.",
       "One multiply-accumulate counts as two FLOPs.",
     },
   }
 end
 
----- the folder ----
-
--- The world may fail here (a folder in use, a full disk): nil, message, code, as everywhere.
-local function open_folder(out)
-  if not core.exists(out) then return core.mkdir(out) end
-  local names, message, code = core.listdir(out)
-  if not names then return nil, message, code end
-  if #names > 0 then
-    return nil, ("the folder '%s' is not empty; results are never mixed, so choose another"):format(out), "io"
-  end
-  return true
-end
-
--- runs.csv and its children. A run's children are written before its own row, so that a row means: complete.
-local Files = {}
-Files.__index = Files
-
-local FILES = { "runs", "epochs", "energy" }
-
-local function open_files(out, cols)
-  local files = setmetatable({ cols = { runs = cols, epochs = results.epochs, energy = results.energy } }, Files)
-  for _, name in ipairs(FILES) do
-    local path, header = ("%s/%s.csv"):format(out, name), results.header(files.cols[name])
-    local appender, message, code = core.appender(path, header)
-    if not appender then
-      files:close()
-      return nil, message, code
-    end
-    files[name] = appender
-  end
-  return files
-end
-
-function Files:close()
-  for _, name in ipairs(FILES) do
-    if self[name] then self[name]:close() end
-  end
-end
-Files.__close = Files.close
-
--- Rows of one of the files, in one write.
-function Files:append(name, rows)
-  local lines = {}
-  for i, row in ipairs(rows) do
-    local line, message = results.line(self.cols[name], row)
-    if not line then where.raise("experiment: %s.csv: %s", name, message) end
-    lines[i] = line
-  end
-  if #lines == 0 then return true end
-  return self[name]:add(table.concat(lines))
-end
-
--- All rows of one run, its own last.
-function Files:finish(id, epochs, energy, row)
-  local ok, message, code = self:append("epochs", epochs)
-  if ok then ok, message, code = self:append("energy", energy) end
-  if ok and row then ok, message, code = self:append("runs", { row }) end
-  if not ok then return nil, ("%s: %s"):format(id, message), code end
-  return true
-end
+---- rows ----
 
 local function epoch_rows(id, list)
   local rows = {}
@@ -312,14 +305,12 @@ local function epochs_misfit(list)
   end
 end
 
--- The regions that the experiment opens itself; a second one of that name would count the same time twice.
-local WHOLE = { run = true, prepare = true }
-
-local function energy_rows(id, book, source)
+-- whole: the region that holds all others.
+local function energy_rows(id, book, source, whole_name)
   local rows = {}
   for i, name in ipairs(book.order) do
     local e = book.entries[name]
-    local whole = WHOLE[name]
+    local whole = name == whole_name
     rows[i] = {
       run_id = id, region = name, source = source.name, domain = source.domain, method = e.method,
       energy_j = whole and e.whole_j or not whole and e.energy_j or nil,
@@ -335,8 +326,9 @@ end
 local Case = {}
 Case.__index = Case
 
+-- A second region of the whole's name would count the same time twice.
 function Case:region(name)
-  if WHOLE[name] then where.raise("region: '%s' is the experiment's own region; choose another name", name) end
+  if name == self.ledger.whole then where.raise("region: '%s' is the experiment's own region; choose another name", name) end
   return self.ledger:region(name)
 end
 
@@ -346,19 +338,17 @@ local function new_case(fields, out, meter)
   return case
 end
 
--- A loss that is not finite is a result about the technique, not a fault of the program.
-local function diverged(message)
-  message = message:lower()
-  return message:find "loss is %-?nan" or message:find "loss is %-?inf" or message:find "loss is not finite"
-end
-
--- Runs fn(case) inside the region `name`. Returns its value, or nil and the error (with a traceback).
+-- Runs fn(case) inside the region `name`. Returns its value, or nil, the error (with a traceback) and its code.
 local function metered(fn, case, name)
+  wattle.manual_seed(case.seed)
+  case.ledger.whole = name
+  local code
   collectgarbage()
   collectgarbage()
   local resettable = core.peak_rss_reset()
   local region = case.ledger:region(name)
   local ok, value = xpcall(fn, function(e)
+    code = core.error_code(e)
     -- An error without a place was raised to be read as it is (a full disk). Else the protocol's own frames;
     -- those of this file say nothing.
     if type(e) == "string" and not e:find "^[^\n]-:%d+: " then return e end
@@ -367,23 +357,35 @@ local function metered(fn, case, name)
   region:stop()
   case.peak_rss_bytes = resettable and core.peak_rss() or nil
   if ok then return value end
-  if value:find "interrupted!" then error(value, 0) end
-  return nil, value
+  if code == "interrupted" then error("interrupted!", 0) end
+  return nil, value, code
 end
 
--- The columns that the experiment fills from a finished case's ledger: column = {region, field}. They are its
--- own even where they stay missing, so that no protocol's figure ends up among those of the counters.
-local MEASURED = {
-  duration_s = { "run", "whole_s" }, energy_method = { "run", "method" },
-  energy_j = { "run", "whole_j" }, energy_est_j = { "run", "whole_est_j" }, energy_missing_s = { "run", "missing_s" },
-  cpu_s = { "run", "cpu_s" }, other_cpu_s = { "run", "other_cpu_s" }, steal_s = { "run", "steal_s" },
-  duration_train_s = { "train", "duration_s" }, energy_train_j = { "train", "energy_j" },
-  duration_eval_s = { "eval", "duration_s" }, energy_eval_j = { "eval", "energy_j" },
-  duration_compress_s = { "compress", "duration_s" }, energy_compress_j = { "compress", "energy_j" },
-}
+-- Does the result rest on work of an earlier process? Then its time and energy are a part of what it took.
+local function is_interrupted(value)
+  if type(value) ~= "table" then return false end
+  if value.interrupted == true then return true end
+  for _, row in ipairs(type(value.epoch_rows) == "table" and value.epoch_rows or {}) do
+    if type(row) == "table" and row.resumed then return true end
+  end
+  return false
+end
 
-local function measured_columns(case)
-  local out = { peak_rss_bytes = case.peak_rss_bytes, interrupted = false }
+-- Of earlier work the time of whole epochs is known, and nothing else.
+local function book_interrupted(case, value)
+  for _, row in ipairs(type(value.epoch_rows) == "table" and value.epoch_rows or {}) do
+    if type(row) == "table" and row.resumed then
+      for _, name in ipairs { "train", "eval" } do
+        local s = row[("duration_%s_s"):format(name)]
+        if type(s) == "number" then case.ledger:book_before(name, s) end
+      end
+    end
+  end
+  case.ledger:lose(case.ledger.whole)
+end
+
+local function measured_columns(case, interrupted)
+  local out = { peak_rss_bytes = case.peak_rss_bytes, interrupted = interrupted }
   for column, from in pairs(MEASURED) do out[column] = case.ledger:entry(from[1])[from[2]] end
   return out
 end
@@ -432,6 +434,48 @@ end
 
 ---- the whole ----
 
+-- A list of integers without a hole; nil and why where it is none.
+local function integers(list)
+  if type(list) ~= "table" then return nil, "not " .. type(list) end
+  local last = 0
+  for k in pairs(list) do
+    if math.type(k) ~= "integer" or k < 1 then return nil, ("not a table with the key '%s'"):format(tostring(k)) end
+    last = math.max(last, k)
+  end
+  if last == 0 then return nil, "and there is none" end
+  for i = 1, last do
+    if list[i] == nil then return nil, ("and [%d] is nil"):format(i) end
+    if math.type(list[i]) ~= "integer" then return nil, "not " .. tostring(list[i]) end
+  end
+  return true
+end
+
+-- The path of the first value that JSON cannot hold, and what it is.
+local function unwritable(path, v)
+  local t = type(v)
+  if t == "number" and v - v ~= 0 then return path, tostring(v) end
+  if t == "function" or t == "thread" or t == "userdata" and v ~= core.null then return path, "a " .. t end
+  if t ~= "table" then return nil end
+  for k, x in pairs(v) do
+    local inner, what = unwritable(type(k) == "string" and path .. "." .. k or ("%s[%s]"):format(path, tostring(k)), x)
+    if inner then return inner, what end
+  end
+end
+
+local function check_shard(o)
+  local shard, blocks = o.shard, #o.seeds * o.repeats
+  local ok, why = integers(shard)
+  if not ok or #shard ~= 2 then
+    where.raise("experiment: shard must be {i, n}, two integers%s", ok and "" or ", " .. why)
+  end
+  local i, n = shard[1], shard[2]
+  if n < 1 or i < 1 or i > n then where.raise("experiment: shard {%d, %d}: i must be 1..n", i, n) end
+  if n > blocks then
+    where.raise("experiment: shard {%d, %d}: %d blocks (seeds x repeats) cannot be dealt to more than %d shards",
+                i, n, blocks, blocks)
+  end
+end
+
 local function check(o)
   util.check_options(o, OPTIONS, "experiment")
   local function want(name, kind, optional)
@@ -442,7 +486,7 @@ local function check(o)
   want("out", "string")
   want("factors", "table")
   want("run", "function")
-  want("prepare", "function", true)
+  want("resume", "boolean", true)
   want("constants", "table", true)
   want("columns", "table", true)
   want("options", "table", true)
@@ -451,16 +495,28 @@ local function check(o)
   end
   local full = fill({}, o)
   full.seeds, full.repeats = o.seeds or { 1 }, o.repeats or 1
-  if type(full.seeds) ~= "table" or #full.seeds == 0 then
-    where.raise("experiment: seeds must be a list of integers")
-  end
-  for _, s in ipairs(full.seeds) do
-    if math.type(s) ~= "integer" then where.raise("experiment: seeds must be integers, not %s", tostring(s)) end
-  end
+  local ok, why = integers(full.seeds)
+  if not ok then where.raise("experiment: seeds must be a list of integers, %s", why) end
   if math.type(full.repeats) ~= "integer" or full.repeats < 1 then
     where.raise("experiment: repeats must be 1 or more")
   end
   full.seed_order = o.seed_order or full.seeds[1]
+  full.stages = type(o.prepare) == "function" and { { "prepare", o.prepare } } or o.prepare or {}
+  if type(full.stages) ~= "table" then
+    where.raise("experiment: prepare must be a function or a list of stages, not %s", type(o.prepare))
+  end
+  for _, stage in ipairs(full.stages) do
+    if type(stage) ~= "table" or not results.is_identifier(tostring(stage[1])) or type(stage[2]) ~= "function" then
+      where.raise("experiment: prepare: a stage is {name, function}, and the name begins with a letter")
+    end
+  end
+  if o.shard ~= nil then check_shard(full) end
+  for _, name in ipairs { "options", "constants" } do
+    local at, what = unwritable(name, o[name])
+    if at then
+      where.raise("experiment: %s is %s; the sidecar holds text, finite numbers, booleans and tables of them", at, what)
+    end
+  end
   return full
 end
 
@@ -487,99 +543,156 @@ local function common_values(o, source)
   local build = key_values(core.build_info())
   return fill({
     experiment = o.name, host = results.identifier(core.hostname(), "host_"), threads = core.threads(),
-    energy_source = source.name, energy_domains = source.domain,
+    energy_source = source.name, energy_domains = source.domain, shard = o.shard and o.shard[1],
     wattle_version = results.identifier(build.version, "v"), git_revision = revision(build),
   }, o.constants or {})
 end
 
--- What was done once, before the runs.
-local function prepare(o, meter, source, files)
-  local stage = new_case({ run_id = "prepare", seed = o.seeds[1] }, o.out, meter)
-  local value, message = metered(o.prepare, stage, "prepare")
-  if message then return nil, "prepare: " .. message, "failed" end
-  return files:finish("prepare", epoch_rows("prepare", value and value.epoch_rows),
-                      energy_rows("prepare", stage.ledger, source))
+-- A stage: what is done once, before the runs. A shard's own are told apart by name.
+local function run_stage(o, stage, meter, source, files)
+  local name = stage[1]
+  local id = o.shard and ("%s-shard%d"):format(name, o.shard[1]) or name
+  local case = new_case({ run_id = id, seed = o.seeds[1], finished = files.stages[id] }, o.out, meter)
+  local value, message = metered(stage[2], case, name)
+  if message then return nil, ("%s: %s"):format(name, message), "failed" end
+  if case.finished then return true end
+  if is_interrupted(value) then book_interrupted(case, value) end
+  local epochs = value and value.epoch_rows
+  local misfit = epochs_misfit(epochs)
+  if misfit then where.raise("experiment: %s: %s", name, misfit) end
+  return files:finish(id, epoch_rows(id, epochs), energy_rows(id, case.ledger, source, name))
 end
 
 -- One run: returns its row, which is in the files by then.
 local function run_one(o, run, meter, source, common, files, bar)
   local case = new_case(run.case, o.out, meter)
   case.run_id, case.seed, case["repeat"], case.block = run.run_id, run.seed, run["repeat"], run.block
-  local value, message = metered(o.run, case, "run")
-  local row = fill(fill(measured_columns(case), common), factor_values(run.case))
+  local value, message, code = metered(o.run, case, "run")
+  local interrupted = is_interrupted(value)
+  if interrupted then book_interrupted(case, value) end
+  local row = fill(fill(measured_columns(case, interrupted), common), factor_values(run.case))
   fill(row, { run_id = run.run_id, block = run.block, run_order = run.run_order, seed = run.seed,
               ["repeat"] = run["repeat"], status = "ok" })
   local full
   if not message then full, message = merge(row, value, files.cols.runs) end
   if not full then
-    row.status = diverged(message) and "diverged" or "failed"
+    -- A loss that is not finite is a result about the technique, not a fault of the program.
+    row.status = code == "numeric" and "diverged" or "failed"
     if row.status == "diverged" then message = message:match "^[^\n]*" end
     bar:close() -- off the line that the message is to stand on; the next step draws it again
     io.stderr:write(("experiment: run %s: %s\n"):format(run.run_id, message))
     full, value = row, nil
   end
-  local ok, code
+  local ok
   ok, message, code = files:finish(run.run_id, epoch_rows(run.run_id, value and value.epoch_rows),
-                                   energy_rows(run.run_id, case.ledger, source), full)
+                                   energy_rows(run.run_id, case.ledger, source, "run"), full)
   if not ok then return nil, message, code end
   return full
 end
 
-local function execute(o)
+-- The runs of one shard.
+local function dealt(runs, shard)
+  if not shard then return runs end
+  local mine = {}
+  for _, run in ipairs(runs) do
+    if (run.block - 1) % shard[2] == shard[1] - 1 then mine[#mine + 1] = run end
+  end
+  return mine
+end
+
+local function missing_runs(runs, done)
+  local todo = {}
+  for _, run in ipairs(runs) do
+    if not done[run.run_id] then todo[#todo + 1] = run end
+  end
+  return todo
+end
+
+-- Rows in the order of the plan, and how many are of which status.
+local function gather(path, cols)
+  local rows, message, code = results.read(path, cols)
+  if not rows then return nil, message, code end
+  table.sort(rows, function(a, b) return a.run_order < b.run_order end)
+  local counts = { ok = 0, failed = 0, diverged = 0 }
+  for _, row in ipairs(rows) do counts[row.status] = counts[row.status] + 1 end
+  return rows, counts
+end
+
+-- progress: {done =, total =}, filled as it goes, for whoever must say how far it came.
+local function execute(o, reached)
   local cols = results.extend(results.runs, {})
-  local runs, cases = experiment.plan(o)
+  local all, cases = experiment.plan(o)
+  local runs = dealt(all, o.shard)
   cols = results.extend(cols, factor_columns(cases, cols))
   cols = results.extend(cols, o.columns or {})
   local meter <close> = open_meter(o.meter)
   local description = meter:describe()
   local told = key_values(description)
-  local source = { name = told.source, domain = told.domains ~= "" and told.domains or nil }
+  local source = { name = told.source, domain = told.domains ~= "" and told.domains ~= "none" and told.domains or nil }
   local common = common_values(o, source)
   -- Everything that is known before the first run must fit its column: a long experiment does not end on a typo.
+  local planned = {}
   for _, run in ipairs(runs) do
     local fits, message = results.line(cols, fill(fill({ run_id = run.run_id }, common), factor_values(run.case)))
     if not fits then where.raise("experiment: %s", message) end
+    planned[run.run_id] = true
   end
-
-  local ok, message, code = open_folder(o.out)
-  if not ok then return nil, message, code end
-  local side = sidecar(o, cols, source.name, description)
+  local side = sidecar(o, cases, cols, source.name, description)
   side.runs = #runs
-  ok, message, code = core.write_file(o.out .. "/runs.json", core.json_encode(side))
-  if not ok then return nil, message, code end
-  local files <close>, message, code = open_files(o.out, cols)
-  if not files then return nil, message, code end
 
-  if o.prepare then
-    ok, message, code = prepare(o, meter, source, files)
+  local files <close>, message, code = folder.open {
+    path = o.out, resume = o.resume, side = side, planned = planned,
+    cols = { runs = cols, epochs = results.epochs, energy = results.energy },
+  }
+  if not files then return nil, message, code end
+  local todo = missing_runs(runs, files.done)
+  reached.total, reached.done = #runs, #runs - #todo
+  local bar <close> = progress.new { total = math.max(#todo, 1), enabled = o.progress ~= false }
+  if files.resumed and o.progress ~= false then
+    io.stderr:write(("experiment: %d of %d runs are in %s already\n"):format(reached.done, #runs, o.out))
+  end
+  local ok
+  for _, stage in ipairs(#todo > 0 and o.stages or {}) do
+    ok, message, code = run_stage(o, stage, meter, source, files)
     if not ok then return nil, message, code end
   end
-  local counts = { ok = 0, failed = 0, diverged = 0 }
-  local bar <close> = progress.new { total = #runs, enabled = o.progress ~= false }
-  for i, run in ipairs(runs) do
+  for i, run in ipairs(todo) do
     local row
     row, message, code = run_one(o, run, meter, source, common, files, bar)
     if not row then return nil, message, code end
-    counts[row.status] = counts[row.status] + 1
-    bar:step(i, progress_line(i, #runs, row))
+    reached.done = reached.done + 1
+    bar:step(i, progress_line(reached.done, #runs, row))
   end
+  local rows, counts
+  rows, counts, code = gather(o.out .. "/runs.csv", cols)
+  if not rows then return nil, counts, code end
   side.finished_utc, side.counts = os.date "!%Y-%m-%dT%H:%M:%SZ", counts
-  ok, message, code = core.write_file(o.out .. "/runs.json", core.json_encode(side))
+  ok, message, code = files:write_sidecar()
   if not ok then return nil, message, code end
-
-  local rows
-  rows, message, code = results.read(o.out .. "/runs.csv", cols)
-  if not rows then return nil, message, code end
   return { rows = rows, columns = cols, cases = cases, counts = counts, failed = #runs - counts.ok, out = o.out }
 end
 
--- Returns {rows (as read back from runs.csv), columns, cases, counts, failed, out}, or nil, message, code where
--- a file or folder said no. `failed` counts the runs whose status is not ok; unless raise = false, any is an
--- error after all runs.
+-- Returns {rows (as read back from runs.csv, in the plan's order), columns, cases, counts, failed, out}, or nil,
+-- message, code where a file or folder said no. `failed` counts the runs whose status is not ok; unless
+-- raise = false, any is an error after all runs.
 function experiment.run(o)
   o = check(o)
-  local result, message, code = execute(o)
-  if not result then return nil, "experiment: " .. message, code end
+  local reached = {}
+  -- However it is left, whoever sees the error learns how far it came and how to go on.
+  local told <close> = setmetatable({}, { __close = function(_, e)
+    if e and reached.total and core.error_code(e) == "interrupted" then
+      error(("experiment: interrupted! %d of %d runs are in %s; resume = true (--resume) goes on from there"):format(
+        reached.done, reached.total, o.out), 0)
+    end
+  end })
+  local result, message, code = execute(o, reached)
+  if not result then
+    if code == "io" and reached.total then
+      message = ("%s (%d of %d runs are in %s; resume = true, --resume, goes on from there)"):format(message,
+        reached.done, reached.total, o.out)
+    end
+    return nil, "experiment: " .. message, code
+  end
   if result.failed > 0 and o.raise ~= false then
     where.raise("experiment: %d of %d runs did not end well; see %s/runs.csv", result.failed, #result.rows, o.out)
   end

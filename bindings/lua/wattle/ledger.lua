@@ -26,8 +26,9 @@ local function book_energy(entry, r)
   if r.missing_s and (r.missing_s > 0 or not estimated) then add(entry, "missing_s", r.missing_s) end
   local all, own = r.energy_j, r.exclusive_j
   if estimated then all, own = r.energy_est_j, r.exclusive_est_j end
-  if r.method == "missing" or r.below_resolution or not all or (r.missing_s or 0) > 0 then
-    local reason = r.below_resolution and "below resolution" or r.reason
+  local below = r.below_resolution and not estimated -- a model resolves everything
+  if r.method == "missing" or below or not all or (r.missing_s or 0) > 0 then
+    local reason = below and "below resolution" or r.reason
     if not entry.lost and reason ~= "" then entry.reason = reason end
     entry.method, entry.lost = "missing", true
   elseif estimated and not entry.lost then
@@ -78,6 +79,15 @@ Region.__close = Region.stop
 function Ledger:book_before(name, duration_s)
   book(self, name, { exclusive_s = duration_s, duration_s = duration_s, method = "missing",
                      reason = "interrupted: a part ran in an earlier process" })
+end
+
+-- A region that holds more than this process knows of: no figure is the whole's.
+function Ledger:lose(name)
+  local entry = self.entries[name]
+  if entry then
+    self.entries[name] = { region = name, method = "missing", lost = true,
+                           reason = "interrupted: a part ran in an earlier process" }
+  end
 end
 
 -- The entry of a region, or an empty table where there was none.
