@@ -109,7 +109,8 @@ local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin" }
 --   baseline     {column = value}: the group that the others are set against, by seed
 --   differences  columns compared by a - b
 --   ratios       columns compared by a / b, with a verdict; margin (0.05) is what counts as equal
---   means        columns that are just averaged
+--   means        columns that are just averaged; interrupted runs count in none that is a time, power, energy or
+--                memory
 function compare.summary(experiment, o)
   util.check_options(o, OPTIONS, "compare.summary")
   local columns = experiment.columns
@@ -155,7 +156,7 @@ function compare.summary(experiment, o)
       end
     end
     for _, name in ipairs(o.means or {}) do
-      row[name] = stats.mean((stats.values(stats.by_seed(g.ok, name))))
+      row[name] = stats.mean((stats.values(stats.by_seed(results.is_metered(name) and g.timed or g.ok, name))))
     end
     rows[n], details[n] = row, detail
   end

@@ -43,6 +43,17 @@ results.energy = columns [[
   run_id:text region:text source:text domain:text method:text energy_j:number missing_s:number
   reason:text energy_est_j:number duration_s:number]]
 
+-- The sweep of steganographic capacity: one row a number of overwritten low-order bits, of the whole model (layer is
+-- NA) or of one layer. capacity_bytes = bits x parameters / 8.
+results.capacity = columns [[
+  experiment:text model:text init_sha256:text layer:text arm:text bits:integer val_images:integer
+  val_top1_pct:number test_top1_pct:number within_epsilon:boolean chosen:boolean capacity_bytes:number]]
+
+-- Is a column a time, a power, an energy or a memory of the run? Those of an interrupted run are of a part of it.
+function results.is_metered(name)
+  return name:find "_[sjw]$" ~= nil or name == "peak_rss_bytes"
+end
+
 function results.names(cols)
   local out = {}
   for i, c in ipairs(cols) do out[i] = c.name end
