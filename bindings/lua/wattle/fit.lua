@@ -20,12 +20,6 @@ local function input_shape(ds, batch_size)
   return { math.min(batch_size, #ds), table.unpack(ds.shape) }
 end
 
--- Is this what a step raises when the loss is not finite? Nothing was changed by that step.
-local function diverged(message)
-  return type(message) == "string" and message:find("loss is ", 1, true) and
-         (message:find "nan" or message:find "inf" or message:find "not finite")
-end
-
 -- ---- one pass over the data ----------------------------------------------------------------------------------
 
 -- Means over samples of what a plan returned batch by batch.
@@ -65,7 +59,7 @@ local function train_epoch(run, epoch, mean, bar)
     end
     local ok, loss, correct, n = pcall(plan.step, plan, x, y)
     if not ok then
-      if diverged(loss) then return false end
+      if core.error_code(loss) == "numeric" then return false end -- a loss that is not finite: nothing was changed
       error(loss, 0)
     end
     mean:add(loss, correct, n)
