@@ -3,7 +3,8 @@
 
 Run by hand (Debian 12: python3-torch, python3-numpy) after a change here: ./make_optimizers.py
 Weights and inputs come from the formula of formula.lua; the fixture holds, for each case, the norm and two random
-projections of every parameter after the last step. tests/lua/test_optim.lua has the same cases.
+projections of every parameter after the last step; and for plateau the learning rate before each epoch.
+tests/lua/test_optim.lua has the same cases.
 
 Columns: case, tensor, item, value.
 """
@@ -13,7 +14,7 @@ import os
 import torch
 from torch import nn
 
-from make_networks import batch, parameter, summary
+from make_networks import batch, parameter, summary, units
 
 STEPS, BATCH, INPUTS, HIDDEN, CLASSES = 12, 6, 7, 9, 5
 
@@ -79,6 +80,15 @@ def train(make, o):
     return net
 
 
+def plateau():
+    """Rates of ReduceLROnPlateau before each epoch, told the losses 1 + unit("plateau", k)/4."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=2, threshold=0.01, min_lr=0.001)
+    for loss in units("plateau", 40, 0.25, 1):
+        yield optimizer.param_groups[0]["lr"]
+        scheduler.step(loss)
+
+
 def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "optimizers.csv")
     with open(path, "w", newline="") as f:
@@ -88,6 +98,8 @@ def main():
             for name, p in train(make, o).named_parameters():
                 for item, value in summary(name, p):
                     out.writerow([case, name, item, repr(value)])
+        for k, lr in enumerate(plateau(), 1):
+            out.writerow(["plateau", "lr", k, repr(lr)])
 
 
 if __name__ == "__main__":

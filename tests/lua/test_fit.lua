@@ -247,3 +247,116 @@ test("progress: plain lines, a bar on a terminal, nothing when off", function()
   progress.new{ total = 1, stream = stream, enabled = false }:step(1, "one")
   equal(#text, 0)
 end)
+
+test("warm-up rises to the schedule behind it", function()
+  local s = schedule.warmup{ epochs = 2, start_factor = 0.25, after = schedule.cosine{ lr = 0.4, epochs = 8 } }
+  near(s(0), 0.1)
+  near(s(1), 0.4 * 0.625)
+  near(s(2), 0.4)
+  near(s(6), 0.2)
+  near(schedule.warmup{ epochs = 4, after = 0.2 }(1), 0.05)
+  local plateau = schedule.warmup{ epochs = 1, after = schedule.plateau{ lr = 1, patience = 0 } }
+  near(plateau(0.5), 0.5)
+  plateau:observe(1)
+  plateau:observe(1)
+  near(plateau(3), 0.1)
+  raises(function() schedule.warmup{ epochs = 2 } end, "after must be a learning rate or a schedule")
+  raises(function() schedule.warmup{ epochs = 2, after = 1, from = 0 } end, "unknown option 'from'")
+  raises(function() schedule.plateau{ lr = 1, factor = 1 } end, "below 1")
+end)
+
+test("plateau lowers the rate of training that does not improve", function()
+  local history = wattle.fit(options{ epochs = 6, optimizer = { "sgd", lr = 0 }, schedule = schedule.plateau{ lr = 1e-9,
+                                                                                   patience = 1, factor = 0.5 } })
+  near(history[1].lr, 1e-9, 1e-15)
+  check(history[6].lr <= 1e-9)
+end)
+
+-- ---- checkpoints ---------------------------------------------------------------------------------------------
+
+local function bits(m)
+  local parts, dict = {}, m:state_dict()
+  for _, name in ipairs(dict) do parts[#parts + 1] = dict[name]:tobytes() end
+  return table.concat(parts)
+end
+
+-- Training that dies after every epoch and goes on from its checkpoint gives what it gives when left alone.
+local function resumes(name, more, change)
+  test("training that dies after every epoch ends with the same bits: " .. name, function()
+    local function fresh(extra)
+      local o = options(more())
+      if change then o.model = change(o.model) end
+      for k, v in pairs(extra or {}) do o[k] = v end
+      return o
+    end
+    local whole = fresh()
+    local history = wattle.fit(whole)
+    local path = os.tmpname()
+    os.remove(path)
+    local deaths, again, last = 0, nil, nil
+    repeat
+      local o = fresh{ checkpoint = path }
+      local epochs = 0
+      o.on_epoch = function()
+        epochs = epochs + 1
+        if epochs == 2 then error "killed" end -- one epoch was kept, this one is not yet
+      end
+      local ok, result = pcall(wattle.fit, o)
+      deaths = deaths + (ok and 0 or 1)
+      again, last = ok and result, o.model
+    until again
+    os.remove(path)
+    check(deaths >= 3, deaths .. " deaths")
+    check(bits(last) == bits(whole.model), "not the same bits")
+    equal(#again, #history)
+    for i, row in ipairs(history) do
+      for _, key in ipairs{ "epoch", "train_loss", "train_top1_pct", "val_loss", "val_top1_pct", "lr", "samples" } do
+        equal(again[i][key], row[key], key)
+      end
+    end
+    for _, key in ipairs{ "steps", "samples_seen", "best_epoch", "best_val_loss", "status", "stopped" } do
+      equal(again[key], history[key], key)
+    end
+    check(again[1].resumed and not again[#again].resumed)
+  end)
+end
+
+resumes("sgd", function() return { epochs = 5 } end)
+resumes("adamw, accumulation, clipping, keep_best", function()
+  return { epochs = 5, keep_best = true, optimizer = { "adamw", lr = 0.01, accumulate = 2, clip_norm = 1,
+                                                       groups = { { match = "bias$", weight_decay = 0 } } } }
+end)
+resumes("plateau behind a warm-up, early stopping", function()
+  return { epochs = 9, early_stopping = { patience = 2 }, schedule =
+           schedule.warmup{ epochs = 1, after = schedule.plateau{ lr = 0.2, patience = 0, factor = 0.5 } } }
+end)
+for _, arm in ipairs{ "random", "stochastic" } do
+  resumes("scr " .. arm .. " with a master", function() return { epochs = 5 } end, function(m)
+    return (wattle.compress.scr(m, { bits = 14, arm = arm, master = true, seed = 3 }))
+  end)
+end
+
+test("a checkpoint of other options, of another model or of nothing is refused", function()
+  local path = os.tmpname()
+  os.remove(path)
+  wattle.fit(options{ epochs = 2, checkpoint = path })
+  raises(function() wattle.fit(options{ epochs = 3, checkpoint = path }) end, "epochs was 2, now it is 3; remove it")
+  raises(function() wattle.fit(options{ epochs = 2, seed = 9, checkpoint = path }) end, "seed was 1, now it is 9")
+  raises(function()
+    wattle.fit(options{ epochs = 2, checkpoint = path, schedule = schedule.cosine{ lr = 0.1, epochs = 2 } })
+  end, "schedule was none")
+  local wider = wattle.models.create("mlp", { hidden = { 9 }, num_classes = 3, image_size = 4, seed = 1 })
+  raises(function() wattle.fit(options{ epochs = 2, checkpoint = path, model = wider }) end, "another model")
+  local done = wattle.fit(options{ epochs = 2, checkpoint = path }) -- a finished one is just read
+  equal(#done, 2)
+  check(done[2].resumed)
+  local file <close> = assert(io.open(path, "r+"))
+  file:write "garbage!"
+  file:close()
+  raises(function() wattle.fit(options{ epochs = 2, checkpoint = path }) end, path)
+  assert(wattle.save(path, { a = wattle.zeros{ 1 } }))
+  raises(function() wattle.fit(options{ epochs = 2, checkpoint = path }) end, "no checkpoint of wattle.fit")
+  os.remove(path)
+  raises(function() wattle.fit(options{ epochs = 1, checkpoint = "/no/such/folder/x" }) end, "/no/such/folder/x")
+  raises(function() wattle.fit(options{ epochs = 1, checkpoint = true }) end, "path of a file")
+end)

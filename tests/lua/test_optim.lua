@@ -97,6 +97,17 @@ local function error_of(net, summaries)
   return worst
 end
 
+test("torch's ReduceLROnPlateau", function()
+  local rates, plateau = want.plateau.lr, wattle.schedule.plateau{ lr = 0.5, factor = 0.3, patience = 2, threshold = 0.01,
+                                                                    min_lr = 0.001 }
+  want.plateau = nil
+  for k, loss in ipairs(formula.units("plateau", 40, 0.25, 1)) do
+    t.near(plateau(0), rates[tostring(k)], 1e-15)
+    plateau:observe(loss)
+  end
+  check(plateau(0) == 0.001)
+end)
+
 for name in pairs(want) do check(cases[name], "no case for the fixture's " .. name) end
 for name, case in pairs(cases) do
   test("torch.optim, float64: " .. name, function()

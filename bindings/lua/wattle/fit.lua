@@ -4,6 +4,7 @@
 
 local core = require("wattle").core
 local nn = require "wattle.nn"
+local checkpoint = require "wattle.checkpoint"
 local progress = require "wattle.progress"
 local util = require "wattle.util"
 local where = require "wattle.where"
@@ -65,8 +66,9 @@ local function train_epoch(run, epoch, mean, bar)
     mean:add(loss, correct, n)
     k = k + 1
     run.steps, run.samples = run.steps + 1, run.samples + n
-    bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss()))
+    if bar.enabled then bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss())) end
   end
+  plan:flush() -- what accumulation has left
   return true
 end
 
@@ -88,7 +90,7 @@ local function positive_integer(o, name, default)
 end
 
 local fit_options = { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
-                      "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last" }
+                      "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last", "checkpoint" }
 
 local function check(o)
   util.check_options(o, fit_options, "fit")
@@ -96,8 +98,12 @@ local function check(o)
   if type(o.data) ~= "table" or not o.data.train then
     where.raise("fit: data must be {train = data set, val = data set}")
   end
-  if o.schedule ~= nil and type(o.schedule) ~= "function" then
+  local schedule = o.schedule
+  if schedule ~= nil and type(schedule) ~= "function" and not (type(schedule) == "table" and schedule.observe) then
     where.raise("fit: schedule must be a function of the position in epochs, as wattle.schedule makes")
+  end
+  if o.checkpoint ~= nil and type(o.checkpoint) ~= "string" then
+    where.raise("fit: checkpoint must be the path of a file, got %s", type(o.checkpoint))
   end
   util.check_options(o.data, { "train", "val", "test" }, "fit: data")
   if o.early_stopping then
@@ -113,7 +119,7 @@ local function begin(o)
   check(o)
   local run = { options = o, train = o.data.train, val = o.data.val, schedule = o.schedule,
                 seed = o.seed or core.seed(), steps = 0, samples = 0,
-                best = -math.huge, mark = -math.huge, waited = 0,
+                best = -math.huge, mark = -math.huge, waited = 0, began = core.now(), before_s = 0,
                 epochs = positive_integer(o, "epochs"), batch_size = positive_integer(o, "batch_size", 64) }
   local loss = o.loss or "cross_entropy"
   local optimizer = {}
@@ -123,7 +129,7 @@ local function begin(o)
   if run.schedule and optimizer.lr == nil then optimizer.lr = run.schedule(0) end
   run.lr = optimizer.lr
   run.plan = o.model:compile{ input = input_shape(run.train, run.batch_size), loss = loss, optimizer = optimizer,
-                              backend = o.backend }
+                              backend = o.backend, seed = run.seed }
   if run.val then
     run.val_plan = o.model:compile{ input = input_shape(run.val, run.batch_size), loss = loss, mode = "eval",
                                     backend = o.backend }
@@ -190,6 +196,11 @@ local function is_waiting_over(run, row)
   return run.waited >= o.patience
 end
 
+-- Feeds a schedule that watches the loss (schedule.plateau).
+local function observe(run, row)
+  if type(run.schedule) == "table" and not row.status then run.schedule:observe(row.val_loss or row.train_loss) end
+end
+
 -- Why training ends after this epoch, or nil.
 local function stop_reason(run, history, row)
   local o = run.options
@@ -198,12 +209,18 @@ local function stop_reason(run, history, row)
   if o.early_stopping and is_waiting_over(run, row) then return "early_stopping" end
 end
 
+-- The world failing inside fit ends it: its results would be those of another training.
+local function must(value, message)
+  if value == nil then error(message, 0) end
+end
+
 -- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
 --   model          a module; it is trained in place
 --   data           {train = data set, val = data set}; val may be absent
 --   epochs         how many; batch_size (64); drop_last (false: the last, smaller batch counts too)
---   optimizer      {"sgd", lr =, momentum = 0, weight_decay = 0, nesterov = false}
---   schedule       function(position in epochs from 0) -> lr, see wattle.schedule; asked before every step
+--   optimizer      {"sgd", lr =, momentum = 0, ...}, {"adam", ...} or {"adamw", ...}, see model:compile
+--   schedule       function(position in epochs from 0) -> lr, see wattle.schedule; asked before every step. One that
+--                  watches the loss (schedule.plateau) is told val_loss after each epoch, or train_loss without val
 --   loss           "cross_entropy" (default) or a function, see model:compile; backend likewise
 --   seed           of the order of the samples, a function of (seed, data set's name, epoch); wattle.manual_seed's
 --                  if not given
@@ -212,32 +229,39 @@ end
 --   early_stopping {patience =, min_delta = 0}: stop after that many epochs without a gain of more than min_delta
 --                  (percentage points of val_top1_pct, or of val_loss)
 --   meter          its regions "train" and "eval" are opened once an epoch
+--   checkpoint     path of a file where the whole state of training is kept after every epoch. If it is there at the
+--                  start, training goes on from it, bit for bit as if never stopped; a file of other options is an
+--                  error. It stays when training is done, and is the caller's to remove
 --   on_epoch       function(state), state = {epoch =, row =, history =, model =, plan =}; returning false stops
 --   progress       false: silent. Else a bar on a terminal, and a line an epoch, on standard error
 -- An epoch table: epoch, train_loss, train_top1_pct, val_loss, val_top1_pct (means over samples; training's are
 -- taken while the parameters change), lr (the last step's), samples, duration_s, duration_train_s,
--- duration_eval_s, and with a meter train_region, eval_region. The list's fields: status ("ok"; "diverged" when
+-- duration_eval_s, and with a meter train_region, eval_region; resumed = true: run before, read from the
+-- checkpoint. The list's fields: status ("ok"; "diverged" when
 -- the loss was not finite, which ends training with the parameters of the last good step), stopped ("on_epoch",
 -- "early_stopping" or nil), best_epoch, best_val_top1_pct, best_val_loss, steps, samples_seen, duration_s.
 function fit.fit(o)
-  local run, history, began = begin(o), { status = "ok" }, core.now()
+  local run, history = begin(o), { status = "ok" }
+  if o.checkpoint then must(checkpoint.read(o.checkpoint, run, history)) end
   local bar <close> = progress.new{ total = run.epochs, label = "fit", enabled = o.progress ~= false }
-  for epoch = 1, run.epochs do
+  while #history < run.epochs and history.status == "ok" and not history.stopped do
+    local epoch = #history + 1
     local row = one_epoch(run, epoch, bar)
     history[epoch] = row
     bar:step(epoch, log_line(row, run.epochs))
-    if row.status == "diverged" then
-      history.status = "diverged"
-      break
+    history.status = row.status or "ok"
+    if not row.status then
+      note_best(run, history, row)
+      observe(run, row)
+      history.stopped = stop_reason(run, history, row)
     end
-    note_best(run, history, row)
-    history.stopped = stop_reason(run, history, row)
-    if history.stopped then break end
+    if o.checkpoint then must(checkpoint.write(o.checkpoint, run, history)) end
   end
   if run.best_state and history.best_epoch ~= #history then
     o.model:load_state_dict(run.best_state, { strict = true })
   end
-  history.steps, history.samples_seen, history.duration_s = run.steps, run.samples, core.now() - began
+  history.steps, history.samples_seen = run.steps, run.samples
+  history.duration_s = core.now() - run.began + run.before_s
   return history
 end
 

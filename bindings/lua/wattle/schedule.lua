@@ -2,6 +2,8 @@
 -- third), to the learning rate. wattle.fit asks before every step. With per = "epoch" the rate stays for a
 -- whole epoch, as PyTorch's schedulers do when they are stepped once an epoch; per = "step" moves with every
 -- step. Any function of the same kind will do: schedule = function(position) return 0.1 * 0.95 ^ position end.
+-- A schedule that also watches the loss is an object that is called the same way and has observe, state and
+-- load_state (plateau).
 
 local util = require "wattle.util"
 local where = require "wattle.where"
@@ -61,6 +63,73 @@ function schedule.step(o)
     end
     return lr * gamma ^ reached
   end
+end
+
+-- schedule.warmup{epochs =, after =, start_factor = 0}: the rate rises linearly, step by step, from start_factor x to
+-- 1 x the first rate of `after` (a rate or another schedule) over the first `epochs`, then follows `after`, whose
+-- position begins at 0 there (torch LinearLR and SequentialLR).
+function schedule.warmup(o)
+  local what = "schedule.warmup"
+  util.check_options(o, { "epochs", "after", "start_factor" }, what)
+  local epochs, from = number(o, "epochs", what, nil, 0, true), number(o, "start_factor", what, 0, 0)
+  local after = o.after
+  if type(after) == "number" then
+    local lr = after
+    after = function() return lr end
+  end
+  if type(after) ~= "function" and not (type(after) == "table" and after.observe) then
+    where.raise("%s: after must be a learning rate or a schedule, got %s", what, type(after))
+  end
+  local function rate(position)
+    if position >= epochs then return after(position - epochs) end
+    return after(0) * (from + (1 - from) * position / epochs)
+  end
+  if type(after) == "function" then return rate end
+  return setmetatable({
+    observe = function(_, loss) after:observe(loss) end,
+    state = function() return after:state() end,
+    load_state = function(_, state) after:load_state(state) end,
+  }, { __call = function(_, position) return rate(position) end })
+end
+
+local Plateau = {}
+Plateau.__index = Plateau
+function Plateau:__call() return self.lr end
+
+-- One epoch's loss: after more than `patience` epochs without one below best (1 - threshold), the rate falls.
+function Plateau:observe(loss)
+  if loss < self.best * (1 - self.threshold) then
+    self.best, self.waited = loss, 0
+  else
+    self.waited = self.waited + 1
+  end
+  if self.waited > self.patience then
+    local lower = math.max(self.lr * self.factor, self.min_lr)
+    if self.lr - lower > 1e-8 then self.lr = lower end
+    self.waited = 0
+  end
+end
+
+-- What changes with observe, to be saved and put back.
+function Plateau:state()
+  return { lr = self.lr, waited = self.waited, best = self.best < math.huge and self.best or nil }
+end
+
+function Plateau:load_state(state)
+  self.lr, self.waited, self.best = state.lr, state.waited, state.best or math.huge
+end
+
+-- schedule.plateau{lr =, factor = 0.1, patience = 10, threshold = 1e-4, min_lr = 0} (torch ReduceLROnPlateau, mode
+-- min, threshold relative): the rate is multiplied by factor when the loss, told by observe(loss) once an epoch, has
+-- not improved for more than `patience` epochs. wattle.fit tells it.
+function schedule.plateau(o)
+  local what = "schedule.plateau"
+  util.check_options(o, { "lr", "factor", "patience", "threshold", "min_lr" }, what)
+  local s = { lr = number(o, "lr", what, nil, 0, true), factor = number(o, "factor", what, 0.1, 0, true),
+              patience = number(o, "patience", what, 10, 0), threshold = number(o, "threshold", what, 1e-4, 0),
+              min_lr = number(o, "min_lr", what, 0, 0), waited = 0, best = math.huge }
+  if s.factor >= 1 then where.raise("%s: factor must be below 1, got %g", what, s.factor) end
+  return setmetatable(s, Plateau)
 end
 
 return schedule

@@ -1,0 +1,144 @@
+-- What wattle.fit keeps after every epoch, so that training that was stopped goes on bit for bit: one safetensors
+-- file with the model ("model.NAME"), the plan's state ("plan.NAME": the optimizer's, masters, counters), the best
+-- model so far ("best.NAME"), and in its metadata, as JSON, the options it belongs to and the history. Written
+-- beside and renamed, so the file is always that of a whole epoch.
+
+local core = require("wattle").core
+local module = require "wattle.nn.module"
+local util = require "wattle.util"
+
+local checkpoint = {}
+
+local KEY, VERSION = "wattle_fit", 1
+
+-- What a schedule is: a function is known by some of its values, an object (plateau) by its state.
+local function schedule_values(schedule, epochs)
+  if type(schedule) ~= "function" then return schedule ~= nil and "an object" or "none" end
+  local values = {}
+  for k = 0, 4 do values[k + 1] = schedule(epochs * k / 4) end
+  return values
+end
+
+local function describe(value)
+  if type(value) == "function" then return "a function" end
+  return value
+end
+
+-- The options that decide what every step computes. Equal options give equal bits; so must the threads be equal,
+-- since the order of sums in some kernels follows their number.
+local function identity(run)
+  local o = run.options
+  local optimizer = {}
+  for key, value in pairs(o.optimizer) do optimizer[tostring(key)] = value end
+  return {
+    epochs = run.epochs, batch_size = run.batch_size, seed = run.seed, optimizer = optimizer,
+    drop_last = o.drop_last or false, loss = describe(o.loss or "cross_entropy"), backend = o.backend or "auto",
+    schedule = schedule_values(run.schedule, run.epochs), keep_best = o.keep_best or false,
+    early_stopping = o.early_stopping or false, train_samples = #run.train, val_samples = run.val and #run.val or 0,
+    threads = core.threads(), wattle = core.build_info():match "version: ([^\n]*)",
+  }
+end
+
+local function text(value)
+  if type(value) ~= "table" then return tostring(value) end
+  return (core.json_encode(value):gsub("%s+", " "))
+end
+
+-- The first option that differs, as a sentence; nil if none does.
+local function difference(then_, now)
+  for _, name in ipairs(util.sorted_keys(now)) do
+    if text(then_[name]) ~= text(now[name]) then
+      return ("%s was %s, now it is %s"):format(name, text(then_[name]), text(now[name]))
+    end
+  end
+end
+
+local function add(dict, prefix, tensors)
+  for _, name in ipairs(tensors) do
+    dict[#dict + 1] = prefix .. name
+    dict[prefix .. name] = tensors[name]
+  end
+end
+
+local function part(dict, prefix)
+  local out = {}
+  for _, name in ipairs(dict) do
+    if name:sub(1, #prefix) == prefix then
+      local own = name:sub(#prefix + 1)
+      out[#out + 1], out[own] = own, dict[name]
+    end
+  end
+  return out
+end
+
+local function finite(x) return x and math.abs(x) < math.huge and x or nil end
+
+-- Writes the file after an epoch. nil, message, code where the world says no.
+function checkpoint.write(path, run, history)
+  local dict, rows = {}, {}
+  add(dict, "model.", run.options.model:state_dict())
+  add(dict, "plan.", run.plan:state())
+  if run.best_state then add(dict, "best.", run.best_state) end
+  for i, row in ipairs(history) do
+    rows[i] = {}
+    for key, value in pairs(row) do rows[i][key] = value end
+  end
+  local fields = {}
+  for key, value in pairs(history) do
+    if type(key) == "string" then fields[key] = value end
+  end
+  local record = {
+    version = VERSION, options = identity(run), rows = rows, history = fields,
+    run = { steps = run.steps, samples = run.samples, best = finite(run.best), mark = finite(run.mark),
+            waited = run.waited, lr = run.lr, duration_s = core.now() - run.began + run.before_s },
+    schedule = type(run.schedule) == "table" and run.schedule:state() or core.null,
+  }
+  return core.save(path, dict, { [KEY] = core.json_encode(record) })
+end
+
+local function restore_model(model, tensors, path)
+  local entries = module.entries(module.initialise(model))
+  for _, entry in ipairs(entries) do
+    local t, own = tensors[entry.name], entry.param:tensor()
+    if not t or t.dtype ~= own.dtype or table.concat(t:shape(), ",") ~= table.concat(own:shape(), ",") then
+      return nil, ("%s: it is of another model: %s does not fit"):format(path, entry.name), "format"
+    end
+  end
+  if #entries ~= #tensors then return nil, path .. ": it is of another model: it has other parameters", "format" end
+  for _, entry in ipairs(entries) do entry.param:tensor():copy_(tensors[entry.name]) end
+  return true
+end
+
+-- Brings run and history to where the file left them. true; false where there is no file; nil, message, code
+-- where it cannot be gone on from.
+function checkpoint.read(path, run, history)
+  if not core.exists(path) then return false end
+  local dict, meta, code = core.load(path)
+  if not dict then return nil, meta, code end
+  local record = core.json_decode(meta and meta[KEY] or "")
+  if type(record) ~= "table" or record.version ~= VERSION then
+    return nil, path .. ": it is no checkpoint of wattle.fit", "format"
+  end
+  local differs = difference(record.options, identity(run))
+  if differs then
+    return nil, ("%s: it is of other options: %s; remove it to start afresh"):format(path, differs), "arg"
+  end
+  local restored, message, kind = restore_model(run.options.model, part(dict, "model."), path)
+  if not restored then return nil, message, kind end
+  run.plan:load_state(part(dict, "plan."))
+  local best = part(dict, "best.")
+  run.best_state = #best > 0 and best or nil
+  for i, row in ipairs(record.rows) do
+    row.resumed = true
+    history[i] = row
+  end
+  for key, value in pairs(record.history) do history[key] = value end
+  local saved = record.run
+  run.steps, run.samples, run.waited, run.lr = saved.steps, saved.samples, saved.waited, saved.lr
+  run.best, run.mark = saved.best or -math.huge, saved.mark or -math.huge
+  run.before_s = saved.duration_s
+  if type(run.schedule) == "table" then run.schedule:load_state(record.schedule) end
+  return true
+end
+
+return checkpoint
