@@ -131,10 +131,15 @@ static inline void make_graph(world *w, wtl_dtype d) {
   w->in[1] = numbers(WTL_I64, SHAPE(4), "target");
 }
 
-static const wtl_optim sweep_optim = { .kind = "sgd", .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01 };
+static const wtl_optim sweep_optim[] = {
+  { .kind = "sgd", .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01 },
+  { .kind = "adam", .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .clip_norm = 1 },
+  { .kind = "adamw", .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .clip_value = 1, .accumulate = 2 },
+};
+enum { SWEEP_OPTIMS = sizeof sweep_optim / sizeof *sweep_optim };
 
 static inline void make_plan(world *w, bool recorded) {
-  const wtl_plan_options o = { .optim = recorded ? NULL : &sweep_optim, .gradients = true, .keep_values = recorded };
+  const wtl_plan_options o = { .optim = recorded ? NULL : sweep_optim, .gradients = true, .keep_values = recorded };
   OK(wtl_plan_compile(ctx, w->g, &o, &w->plan));
 }
 
