@@ -36,11 +36,13 @@ local function new_tape()
     table.insert(tape.nodes, { op = op, inputs = inputs, n = n, attrs = attrs or {}, out = out })
     return out
   end
-  function tape.conv(name, x, cout, kernel, stride, bias)
+  -- more: {groups =, dilation =}
+  function tape.conv(name, x, cout, kernel, stride, bias, more)
     tape.graph:scope(name)
-    local w = tape.param(name .. ".weight", nil, cout, x:size(1), kernel, kernel)
+    local groups, dilation = more and more.groups or 1, more and more.dilation or 1
+    local w = tape.param(name .. ".weight", nil, cout, x:size(1) // groups, kernel, kernel)
     return tape.op("conv2d", { x, w, bias and tape.param(name .. ".bias", nil, cout) },
-                   { stride = stride, padding = kernel // 2 })
+                   { stride = stride, padding = dilation * (kernel // 2), dilation = dilation, groups = groups })
   end
   function tape.norm(name, x)
     tape.graph:scope(name)
@@ -79,6 +81,24 @@ local function pooled(tape, x, width)
   local y = tape.op("mul", { tape.conv("conv2", x, width, 3, 1, true), tape.conv("conv3", x, width, 1, 1, true) })
   x = tape.op("max_pool2d", { tape.op("add", { y, x }) }, { kernel_size = 3, stride = 2, padding = 1 })
   return tape.linear("fc", tape.op("flatten", { x }), 10)
+end
+
+-- Groups, one channel a group, dilation, average pools, concatenations that fill their blocks and that do not, and
+-- values read through another order of axes, in steps, and in a frame.
+local function mixed(tape, x, width)
+  x = relu(tape, tape.conv("conv1", x, width, 3, 1))
+  local grouped = tape.conv("grouped", x, 2 * width, 3, 1, true, { groups = width % 2 == 0 and 2 or width })
+  local depthwise = tape.conv("depthwise", x, width, 3, 1, true, { groups = width })
+  x = relu(tape, tape.op("concat", { grouped, depthwise, x }, { dim = 1 }))
+  x = tape.op("avg_pool2d", { x }, { kernel_size = 3, stride = 2, padding = 1, count_include_pad = false })
+  x = tape.conv("dilated", x, width, 3, 1, true, { dilation = 2 })
+  local turned = tape.op("permute", { x }, { dims = { 0, 1, 3, 2 } })
+  local every = tape.op("slice", { turned }, { dim = 1, start = 1, step = 3 })
+  local framed = tape.op("pad", { every }, { pads = { 1, 0, 0, 2 }, value = 0.5 })
+  x = tape.op("avg_pool2d", { tape.conv("conv2", framed, width, 3, 2, true) }, { kernel_size = 2, stride = 1 })
+  x = tape.op("concat", { x, tape.conv("conv3", x, width + 1, 1, 1) }, { dim = 1 })
+  x = tape.op("adaptive_avg_pool2d", { x }, { output_size = { 2, 3 } })
+  return tape.linear("fc", tape.op("flatten", { tape.op("dropout", { x }) }), 10)
 end
 
 -- o: build, width, image (C, H, W), batch, image_gradient: whether the plan also computes it (otherwise the first
@@ -187,7 +207,13 @@ local cases = {
   { name = "pooled convolutions of width 16", build = pooled, width = 16, image = { 1, 14, 14 }, batch = 3 },
   { name = "pooled convolutions of width 6", build = pooled, width = 6, image = { 2, 13, 13 }, batch = 2,
     image_gradient = true },
+  { name = "groups, dilation and concat of width 32", build = mixed, width = 32, image = { 1, 14, 14 }, batch = 3 },
+  { name = "groups, dilation and concat of width 24, batch 1", build = mixed, width = 24, image = { 3, 15, 13 }, batch = 1,
+    image_gradient = true },
+  { name = "groups, dilation and concat of width 17", build = mixed, width = 17, image = { 3, 13, 11 }, batch = 2 },
 }
+
+local taken = {} -- by oneDNN: names of modules and of ops
 
 for _, case in ipairs(cases) do
   for _, backend in ipairs(backends) do
@@ -215,6 +241,9 @@ for _, case in ipairs(cases) do
       end
       check(checked >= #tape.nodes - 1, "gradients are missing")
       if backend == "onednn" then check(plan:describe():find "aBcd%d+b", "nothing ran in a blocked layout") end
+      for name, op in plan:describe():gmatch "([%w.]+) +forward +([%w_]+) +onednn " do
+        taken[name], taken[op] = true, true
+      end
       print(("  %-45s %-9s %3d values: forward %.1e  %3d gradients: backward %.1e"):format(
         case.name, backend, #tape.nodes, worst_forward, checked, worst_backward))
     end)
@@ -239,4 +268,8 @@ end
 
 test("oneDNN's kernels were among them", function()
   if not onednn then t.skip("oneDNN is not in this build") end
+  for _, name in ipairs{ "conv2d", "grouped", "depthwise", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+                         "concat", "global_avg_pool2d" } do
+    check(taken[name], name .. " never ran on oneDNN")
+  end
 end)

@@ -1,5 +1,6 @@
 /* conv2d through oneDNN: forward, backward data and backward weights, each free to choose its weight layout;
- * activations keep one layout for a value and its gradient, so that nothing is reordered between layers. */
+ * activations keep one layout for a value and its gradient, so that nothing is reordered between layers. With groups
+ * oneDNN sees the weights as (g, O/g, C/g, KH, KW), which is the same memory. */
 #include <string.h>
 
 #include "onednn.h"
@@ -13,7 +14,7 @@ typedef struct conv_kernel {
   size_t bias_scratch;
 } conv_kernel;
 
-typedef struct conv_shape { dnnl_dims_t stride, dilation, pad; } conv_shape;
+typedef struct conv_shape { dnnl_dims_t stride, dilation, pad; wtl_shape weights; } conv_shape;
 
 static void destroy(wtl_kernel *k) {
   conv_kernel *c = (conv_kernel *)k;
@@ -45,7 +46,7 @@ static wtl_status make_forward(conv_kernel *v, const wtl_bind *b, const conv_sha
   dnnl_convolution_desc_t d;
   dnnl_memory_desc_t x, w, bias, y;
   WTL_TRY(onednn_md(b->ctx, &b->in[0], b->in_layout[0], any_src, &x));
-  WTL_TRY(onednn_md(b->ctx, &b->in[1], NULL, true, &w));
+  WTL_TRY(onednn_md(b->ctx, &g->weights, NULL, true, &w));
   WTL_TRY(onednn_md(b->ctx, &b->out[0], NULL, true, &y));
   if (v->bias) WTL_TRY(onednn_md(b->ctx, &b->in[2], NULL, false, &bias));
   dnnl_status_t s = dnnl_dilated_convolution_forward_desc_init(
@@ -67,7 +68,7 @@ static wtl_status make_backward_data(conv_kernel *v, const wtl_bind *b, const co
   dnnl_convolution_desc_t d;
   dnnl_memory_desc_t w;
   onednn_prim *p = &v->data;
-  WTL_TRY(onednn_md(b->ctx, &b->in[1], NULL, true, &w));
+  WTL_TRY(onednn_md(b->ctx, &g->weights, NULL, true, &w));
   dnnl_status_t s = dnnl_dilated_convolution_backward_data_desc_init(
     &d, dnnl_convolution_direct, onednn_prim_md(&v->fwd, dnnl_query_src_md, 0), &w, onednn_prim_md(&v->fwd, dnnl_query_dst_md, 0),
     g->stride, g->dilation, g->pad, g->pad);
@@ -83,7 +84,7 @@ static wtl_status make_backward_weights(conv_kernel *v, const wtl_bind *b, const
   dnnl_memory_desc_t w, bias, x = *onednn_prim_md(&v->fwd, dnnl_query_src_md, 0);
   onednn_prim *p = &v->weights;
   if (any_src) WTL_TRY(onednn_md(b->ctx, &b->in[0], NULL, true, &x));
-  WTL_TRY(onednn_md(b->ctx, &b->in[1], NULL, true, &w));
+  WTL_TRY(onednn_md(b->ctx, &g->weights, NULL, true, &w));
   if (v->bias) WTL_TRY(onednn_md(b->ctx, &b->in[2], NULL, false, &bias));
   dnnl_status_t s = dnnl_dilated_convolution_backward_weights_desc_init(
     &d, dnnl_convolution_direct, &x, &w, v->bias ? &bias : NULL,
@@ -125,13 +126,16 @@ static wtl_status answer(conv_kernel *v, wtl_bind *b) {
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   const wtl_attr *a = b->attr;
   conv_shape g;
-  if (a[3].i[0] != 1) return WTL_ERR_UNSUPPORTED;                          /* groups */
-  if (b->want_din[2] && !b->want_din[1]) return WTL_ERR_UNSUPPORTED;       /* a bias alone */
+  if (b->want_din[2] && !b->want_din[1]) return WTL_ERR_UNSUPPORTED; /* a bias alone */
   for (int i = 0; i < 2; i++) {
     g.stride[i] = a[0].i[i];
     g.pad[i] = a[1].i[i];
     g.dilation[i] = a[2].i[i] - 1; /* oneDNN counts the holes */
   }
+  const wtl_shape *w = &b->in[1];
+  g.weights = *w;
+  if (a[3].i[0] > 1)
+    g.weights = (wtl_shape){ 5, { a[3].i[0], w->size[0] / a[3].i[0], w->size[1], w->size[2], w->size[3] } };
   conv_kernel *v = wtl_alloc(b->ctx, sizeof *v);
   if (!v) return WTL_ERR_MEMORY;
   v->base = (wtl_kernel){ &wtl_provider_onednn, "", forward, backward, NULL, destroy, b->ctx };

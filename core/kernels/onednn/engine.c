@@ -165,11 +165,24 @@ static void reorder_destroy(wtl_kernel *k) {
   wtl_free(k->ctx, k);
 }
 
+/* The descriptor of one end of a reorder. The logical form of a value that the other end splits into groups (a convolution's
+ * weights: g, O/g, C/g, KH, KW) is split alike: the memory is the same. */
+static wtl_status reorder_end(wtl_ctx *ctx, const wtl_shape *s, const wtl_layout *l, const wtl_layout *other,
+                              dnnl_memory_desc_t *out) {
+  wtl_shape split = *s;
+  if (!l && other) {
+    const dnnl_memory_desc_t *md = other->desc;
+    split.ndim = md->ndims;
+    for (int i = 0; i < md->ndims && i < WTL_MAX_DIMS; i++) split.size[i] = md->dims[i];
+  }
+  return onednn_md(ctx, &split, l, false, out);
+}
+
 static wtl_status reorder(wtl_engine *we, const wtl_shape *s, const wtl_layout *from, const wtl_layout *to, wtl_kernel **out) {
   onednn_engine *e = (onednn_engine *)we;
   dnnl_memory_desc_t a, b;
-  WTL_TRY(onednn_md(we->ctx, s, from, false, &a));
-  WTL_TRY(onednn_md(we->ctx, s, to, false, &b));
+  WTL_TRY(reorder_end(we->ctx, s, from, to, &a));
+  WTL_TRY(reorder_end(we->ctx, s, to, from, &b));
   reorder_kernel *r = wtl_alloc(we->ctx, sizeof *r);
   if (!r) return WTL_ERR_MEMORY;
   r->base = (wtl_kernel){ &wtl_provider_onednn, "reorder", reorder_run, NULL, NULL, reorder_destroy, we->ctx };
@@ -223,7 +236,10 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
     { "conv2d", onednn_bind_conv2d },
     { "batch_norm", onednn_bind_batch_norm },
     { "max_pool2d", onednn_bind_max_pool2d },
+    { "avg_pool2d", onednn_bind_avg_pool2d },
+    { "adaptive_avg_pool2d", onednn_bind_adaptive_avg_pool2d },
     { "global_avg_pool2d", onednn_bind_global_avg_pool2d },
+    { "concat", onednn_bind_concat },
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
     if (!strcmp(table[i].op, b->op->name)) return table[i].bind((onednn_engine *)b->engine, b, out);

@@ -46,6 +46,9 @@ void onednn_prim_destroy(onednn_prim *p);
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_batch_norm(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
+wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
+wtl_status onednn_bind_adaptive_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
+wtl_status onednn_bind_concat(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 
 /* Round up to a cache line. */

@@ -1,12 +1,15 @@
-/* Pooling on blocked layouts: maximum through oneDNN, global average by own loops that read [N][C/b][H*W][b] and
- * write the logical (N,C), so that the classifier behind it needs no reorder. */
+/* Pooling on blocked layouts: maximum and average through oneDNN, global average by own loops that read
+ * [N][C/b][H*W][b] and write the logical (N,C), so that the classifier behind it needs no reorder. */
 #include <string.h>
 
 #include "onednn.h"
 
-/* ---- max_pool2d ---- */
+/* ---- max_pool2d, avg_pool2d, adaptive_avg_pool2d ---- */
 
-typedef struct pool_kernel { wtl_kernel base; onednn_engine *e; bool workspace; onednn_prim fwd, bwd; } pool_kernel;
+typedef struct pool_kernel { wtl_kernel base; onednn_engine *e; onednn_prim fwd, bwd; } pool_kernel;
+
+/* One pooling as oneDNN asks for it. Only the maximum has a workspace: the places. */
+typedef struct pool_shape { dnnl_alg_kind_t kind; dnnl_dims_t kernel, stride, pad, pad_end; } pool_shape;
 
 static void pool_destroy(wtl_kernel *k) {
   pool_kernel *v = (pool_kernel *)k;
@@ -25,57 +28,64 @@ static wtl_status pool_backward(wtl_kernel *k, wtl_call *c) {
   return onednn_prim_run(v->e, &v->bwd, (void *const[]){ c->scratch, c->dout[0].data, c->din[0].data, c->saved });
 }
 
-static wtl_status pool_make(pool_kernel *v, const wtl_bind *b) {
+/* Of an op with kernel_size, stride and padding. */
+static void windows(const wtl_bind *b, pool_shape *g) {
   const wtl_attr *a = b->attr;
+  for (int i = 0; i < 2; i++) {
+    g->kernel[i] = a[0].i[i];
+    g->stride[i] = a[1].i[i] ? a[1].i[i] : g->kernel[i];
+    g->pad[i] = a[2].i[i];
+    g->pad_end[i] = (b->out[0].size[2 + i] - 1) * g->stride[i] + g->kernel[i] - b->in[0].size[2 + i] - g->pad[i];
+    if (g->pad_end[i] < 0) g->pad_end[i] = 0;
+  }
+}
+
+static wtl_status pool_make(pool_kernel *v, const wtl_bind *b, const pool_shape *g) {
+  const char *op = b->op->name;
+  bool places = b->backward && g->kind == dnnl_pooling_max;
   dnnl_pooling_desc_t d;
   dnnl_memory_desc_t x, y;
-  dnnl_dims_t kernel, stride, pad, pad_end;
-  for (int i = 0; i < 2; i++) {
-    kernel[i] = a[0].i[i];
-    stride[i] = a[1].i[i] ? a[1].i[i] : kernel[i];
-    pad[i] = a[2].i[i];
-    pad_end[i] = (b->out[0].size[2 + i] - 1) * stride[i] + kernel[i] - b->in[0].size[2 + i] - pad[i];
-    if (pad_end[i] < 0) pad_end[i] = 0;
-  }
   WTL_TRY(onednn_md(b->ctx, &b->in[0], b->in_layout[0], false, &x));
   WTL_TRY(onednn_md(b->ctx, &b->out[0], NULL, true, &y));
   dnnl_status_t s = dnnl_pooling_forward_desc_init(&d, b->backward ? dnnl_forward_training : dnnl_forward_inference,
-                                                   dnnl_pooling_max, &x, &y, stride, kernel, pad, pad_end);
-  if (s) return onednn_fail(b->ctx, "max_pool2d forward", s);
+                                                   g->kind, &x, &y, g->stride, g->kernel, g->pad, g->pad_end);
+  if (s) return onednn_fail(b->ctx, op, s);
   onednn_prim *p = &v->fwd;
   WTL_TRY(onednn_prim_create(v->e, &d, NULL, p));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_SRC, onednn_prim_md(p, dnnl_query_src_md, 0)));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DST, onednn_prim_md(p, dnnl_query_dst_md, 0)));
   if (!b->backward) return WTL_OK;
-  WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(p, dnnl_query_workspace_md, 0)));
+  if (places) WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(p, dnnl_query_workspace_md, 0)));
   y = *onednn_prim_md(p, dnnl_query_dst_md, 0);
-  s = dnnl_pooling_backward_desc_init(&d, dnnl_pooling_max, &x, &y, stride, kernel, pad, pad_end);
-  if (s) return onednn_fail(b->ctx, "max_pool2d backward", s);
+  s = dnnl_pooling_backward_desc_init(&d, g->kind, &x, &y, g->stride, g->kernel, g->pad, g->pad_end);
+  if (s) return onednn_fail(b->ctx, op, s);
   p = &v->bwd;
   WTL_TRY(onednn_prim_create(v->e, &d, v->fwd.pd, p));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_DST, &y));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SRC, &x));
-  return onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0));
+  return places ? onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0)) : WTL_OK;
 }
 
-static wtl_status pool_answer(pool_kernel *v, wtl_bind *b) {
+static wtl_status pool_answer(pool_kernel *v, wtl_bind *b, const pool_shape *g) {
   const wtl_layout *l = b->in_layout[0];
   b->in_want[0] = b->back_want[0] = b->din_layout[0] = l;
   WTL_TRY(onednn_layout(v->e, onednn_prim_md(&v->fwd, dnnl_query_dst_md, 0), &b->out_layout[0]));
   b->scratch_bytes = v->fwd.scratch_bytes > v->bwd.scratch_bytes ? v->fwd.scratch_bytes : v->bwd.scratch_bytes;
-  b->saved_bytes = b->backward ? dnnl_memory_desc_get_size(onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0)) : 0;
+  b->saved_bytes = 0;
+  if (b->backward && g->kind == dnnl_pooling_max)
+    b->saved_bytes = dnnl_memory_desc_get_size(onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0));
   b->reads_in = b->reads_out = 0;
   return WTL_OK;
 }
 
-wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+static wtl_status pool_bind(onednn_engine *e, wtl_bind *b, const pool_shape *g, wtl_kernel **out) {
   if (!b->in_layout[0]) return WTL_ERR_UNSUPPORTED; /* planes that were never blocked: the plain kernel is as good */
   pool_kernel *v = wtl_alloc(b->ctx, sizeof *v);
   if (!v) return WTL_ERR_MEMORY;
   v->e = e;
   v->base = (wtl_kernel){ &wtl_provider_onednn, "", pool_forward, pool_backward, NULL, pool_destroy, b->ctx };
-  wtl_status s = pool_make(v, b);
-  if (s == WTL_OK) s = pool_answer(v, b);
+  wtl_status s = pool_make(v, b, g);
+  if (s == WTL_OK) s = pool_answer(v, b, g);
   if (s != WTL_OK) {
     pool_destroy(&v->base);
     return s;
@@ -83,6 +93,29 @@ wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
   v->base.impl = onednn_prim_impl(&v->fwd);
   *out = &v->base;
   return WTL_OK;
+}
+
+wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  pool_shape g = { .kind = dnnl_pooling_max };
+  windows(b, &g);
+  return pool_bind(e, b, &g, out);
+}
+
+wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  pool_shape g = { .kind = b->attr[3].i[0] ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding };
+  windows(b, &g);
+  return pool_bind(e, b, &g, out);
+}
+
+/* Bins of one size are windows side by side; others are not oneDNN's. */
+wtl_status onednn_bind_adaptive_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  pool_shape g = { .kind = dnnl_pooling_avg_exclude_padding };
+  for (int i = 0; i < 2; i++) {
+    int64_t n = b->in[0].size[2 + i], bins = b->out[0].size[2 + i];
+    if (n % bins) return WTL_ERR_UNSUPPORTED;
+    g.kernel[i] = g.stride[i] = n / bins;
+  }
+  return pool_bind(e, b, &g, out);
 }
 
 /* ---- global_avg_pool2d ---- */
