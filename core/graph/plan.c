@@ -16,7 +16,7 @@ static wtl_status open_providers(wtl_plan *p, const char *backend) {
 }
 
 /* What a parameter was when the plan was compiled; a change makes the plan stale. */
-static wtl_seen seen(const wtl_param *w) { return (wtl_seen){ w->requires_grad, w->master != NULL, wtl_tensor_dtype(w->value) }; }
+static wtl_seen seen(const wtl_param *w) { return (wtl_seen){ w->requires_grad, w->moves }; }
 
 static wtl_status see_params(wtl_plan *p) {
   const wtl_graph *g = p->graph;
@@ -228,7 +228,7 @@ static wtl_status check_fresh(wtl_plan *p) {
     const wtl_param *w = g->value[v].param;
     if (!w) continue;
     wtl_seen was = p->seen[v], is = seen(w);
-    stale |= was.requires_grad != is.requires_grad || was.master != is.master || was.dtype != is.dtype;
+    stale |= was.requires_grad != is.requires_grad || was.moves != is.moves;
   }
   return stale ? wtl_fail(p->ctx, WTL_ERR_STATE, "plan: the model changed since it was compiled; compile it again") : WTL_OK;
 }

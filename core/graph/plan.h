@@ -106,7 +106,7 @@ typedef struct wtl_form {
   struct wtl_form *next;
 } wtl_form;
 
-typedef struct wtl_seen { bool requires_grad, master; wtl_dtype dtype; } wtl_seen; /* a parameter as compiled */
+typedef struct wtl_seen { bool requires_grad; uint64_t moves; } wtl_seen; /* a parameter as compiled */
 
 struct wtl_plan {
   wtl_ctx *ctx;

@@ -393,6 +393,64 @@ static void constraints_hold_after_every_update(void **state) {
   drop(&m);
 }
 
+/* Updates go to the master, and the value is made from it: with 20 bits gone a small step alone would be lost. */
+static void updates_go_to_the_master(void **state) {
+  enum { STEPS = 4, BITS = 20 };
+  net m[2];
+  wtl_tensor *in[2];
+  wtl_step step;
+  wtl_plan *p[2];
+  (void)state;
+  batch(BATCH, in);
+  for (int k = 0; k < 2; k++) build(&m[k], WTL_F32, 8);
+  int fc = 0;
+  while (strcmp(m[0].name[fc], "fc.bias") != 0) fc++;
+  wtl_param *cut = m[0].param[fc], *twin = m[1].param[fc];
+  OK(wtl_param_set_truncation(cut, &(wtl_truncation){ .bits = BITS, .master = true }));
+  for (int k = 0; k < 2; k++) p[k] = compile(&m[k], "reference", &(wtl_optim){ .kind = "sgd", .lr = 1e-4 }, false);
+  /* Before its first update the value is not yet truncated, so both nets take the same step. */
+  for (int k = 0; k < 2; k++) OK(wtl_plan_step(p[k], in, 2, &step));
+  assert_memory_equal(wtl_tensor_cdata(wtl_param_master(cut)), wtl_tensor_cdata(wtl_param_tensor(twin)), 4 * CLASSES);
+  float before[CLASSES];
+  memcpy(before, wtl_tensor_cdata(wtl_param_master(cut)), sizeof before);
+  for (int k = 1; k < STEPS; k++) OK(wtl_plan_step(p[0], in, 2, &step));
+  const uint32_t *w = wtl_tensor_cdata(wtl_param_tensor(cut)), *master = wtl_tensor_cdata(wtl_param_master(cut));
+  for (int i = 0; i < CLASSES; i++) assert_int_equal(w[i], master[i] >> BITS << BITS);
+  assert_memory_not_equal(before, master, sizeof before);
+  for (int k = 0; k < 2; k++) {
+    wtl_plan_release(p[k]);
+    drop(&m[k]);
+  }
+  drop2(in);
+}
+
+/* A plan points into values and masters: one that became another tensor, of the same type too, makes it stale. */
+static void moved_parameters_make_plans_stale(void **state) {
+  net m;
+  wtl_tensor *in[2];
+  wtl_step step;
+  const wtl_truncation plain = { .bits = 3 }, master = { .bits = 3, .master = true };
+  (void)state;
+  build(&m, WTL_F32, 4);
+  batch(BATCH, in);
+  for (int k = 0; k < 3; k++) {
+    if (k == 2) OK(wtl_param_set_truncation(m.param[0], &master));
+    wtl_plan *p = compile(&m, "auto", &SGD, false);
+    OK(wtl_plan_step(p, in, 2, &step));
+    if (k == 0) OK(wtl_param_convert(m.param[0], WTL_F64));
+    if (k == 0) OK(wtl_param_convert(m.param[0], WTL_F32));
+    if (k == 1) OK(wtl_param_set_truncation(m.param[0], &plain));
+    if (k == 1) OK(wtl_plan_step(p, in, 2, &step)); /* no tensor moved */
+    if (k >= 1) OK(wtl_param_set_truncation(m.param[0], k == 1 ? &master : &plain));
+    if (k == 2) OK(wtl_param_set_truncation(m.param[0], &master));
+    expect(wtl_plan_step(p, in, 2, &step), WTL_ERR_STATE, "changed since");
+    wtl_plan_release(p);
+    if (k == 1) OK(wtl_param_set_truncation(m.param[0], NULL));
+  }
+  drop2(in);
+  drop(&m);
+}
+
 static void count_bad(void *arg, const wtl_agree_row *r) {
   int *bad = arg;
   if (!(r->forward_err <= 1e-5) || !(r->backward_err <= 1e-4)) {
@@ -512,7 +570,7 @@ int main(void) {
     T(steps_allocate_nothing_and_repeat_bit_for_bit), T(another_batch_specialises_and_shares), T(misuse_is_told),
     T(a_nan_step_changes_nothing), T(constraints_hold_after_every_update), T(agreement_inside_the_network),
     T(allocation_failures_are_survived), T(a_failed_specialisation_leaves_the_plan_usable),
-    T(gradients_do_not_outlive_their_memory),
+    T(gradients_do_not_outlive_their_memory), T(updates_go_to_the_master), T(moved_parameters_make_plans_stale),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
