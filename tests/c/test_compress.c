@@ -1,4 +1,4 @@
-/* core/compress: bits, masks and ranks against values worked out by hand and against what must always hold. */
+/* core/compress and a parameter's constraints: bits, masks and ranks against values worked out by hand and against what must always hold. */
 #include "check.h"
 
 #include <math.h>
@@ -85,6 +85,247 @@ static void test_truncate_misuse(void **state) {
   OK(wtl_truncate(none, 5, WTL_BITS_ZERO, NULL));
   wtl_tensor *all[] = { t, d, row, wide, none };
   for (int i = 0; i < 5; i++) wtl_tensor_release(all[i]);
+}
+
+/* Bit patterns of every kind: normal, subnormal, zero, largest, infinite, NaN. */
+static wtl_tensor *patterns(int n) {
+  wtl_rng r = wtl_rng_make(8, "test", "patterns", 0);
+  wtl_tensor *t = NULL;
+  OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(n), &t));
+  for (int i = 0; i < n; i++) {
+    uint32_t x = wtl_rng_u32(&r, (uint64_t)i), sign = x & 0x80000000u;
+    if (i % 8 == 1) x = sign | 0x7f7fffffu >> (i / 8 % 2 * 9); /* the largest; and a subnormal */
+    if (i % 8 == 2) x = sign | (i / 8 % 2 ? 0x7f800000u : 0);
+    if (i % 8 == 3) x |= 0x7f800000u;
+    if (i % 8 == 4) x &= 0x807fffffu;
+    memcpy((char *)wtl_tensor_data(t) + 4 * i, &x, 4);
+  }
+  return t;
+}
+
+/* The definition, element by element, from wtl_rng_u32 alone. */
+static uint32_t by_definition(uint32_t x, int bits, wtl_bits_arm arm, const wtl_rng *r, int i) {
+  uint64_t low = (UINT64_C(1) << bits) - 1, drawn = ((uint64_t)wtl_rng_u32(r, (uint64_t)i) << bits) >> 32;
+  if (!isfinite(float_of(x))) return x;
+  if (arm == WTL_BITS_ZERO) return (uint32_t)(x & ~low);
+  if (arm == WTL_BITS_RANDOM) return (uint32_t)((x & ~low) | drawn);
+  uint32_t up = (uint32_t)((x + drawn) & ~low);
+  return isfinite(float_of(up)) && (up ^ x) >> 31 == 0 ? up : (uint32_t)(x & ~low);
+}
+
+static void test_low_bits(void **state) {
+  enum { N = 70001 }; /* several chunks, the last one odd */
+  wtl_rng r = wtl_rng_make(5, "scr", "w", 2);
+  (void)state;
+  wtl_tensor *all = patterns(N);
+  for (int arm = WTL_BITS_ZERO; arm <= WTL_BITS_STOCHASTIC; arm++) {
+    for (int bits = 0; bits <= 23; bits += bits % 5 == 3 ? 1 : 2) {
+      wtl_tensor *t = NULL;
+      OK(wtl_tensor_clone(all, &t));
+      OK(wtl_truncate(t, bits, (wtl_bits_arm)arm, &r));
+      const float *was = wtl_tensor_cdata(all), *is = wtl_tensor_cdata(t);
+      for (int i = 0; i < N; i++) {
+        uint32_t want = by_definition(bits_of(was[i]), bits, (wtl_bits_arm)arm, &r, i);
+        if (bits_of(is[i]) != want)
+          fail_msg("%s, %d bits: %08x -> %08x, not %08x", wtl_bits_arm_name((wtl_bits_arm)arm), bits, bits_of(was[i]), bits_of(is[i]), want);
+        assert_int_equal(isfinite(was[i]) != 0, isfinite(is[i]) != 0);
+      }
+      wtl_tensor_release(t);
+    }
+  }
+  wtl_tensor_release(all);
+}
+
+/* The same bits for every layout and number of threads; another draw has others. */
+static void test_low_bits_by_logical_index(void **state) {
+  wtl_rng r = wtl_rng_make(5, "scr", "w", 0), later = wtl_rng_make(5, "scr", "w", 1);
+  (void)state;
+  for (int arm = WTL_BITS_RANDOM; arm <= WTL_BITS_STOCHASTIC; arm++) {
+    wtl_tensor *plain = normals(WTL_F32, SHAPE(61, 3, 517), "w"), *other = NULL, *again = NULL, *next = NULL;
+    OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(517, 61, 3), &other));
+    wtl_tensor *turned = NULL;
+    OK(wtl_tensor_permute(other, (int[]){ 1, 2, 0 }, &turned));
+    OK(wtl_tensor_copy(turned, plain));
+    OK(wtl_tensor_clone(plain, &again));
+    OK(wtl_tensor_clone(plain, &next));
+    OK(wtl_truncate(plain, 17, (wtl_bits_arm)arm, &r));
+    OK(wtl_truncate(turned, 17, (wtl_bits_arm)arm, &r));
+    OK(wtl_truncate(next, 17, (wtl_bits_arm)arm, &later));
+    OK(wtl_set_threads(ctx, 1));
+    OK(wtl_truncate(again, 17, (wtl_bits_arm)arm, &r));
+    OK(wtl_set_threads(ctx, 2));
+    wtl_tensor *copy = NULL;
+    OK(wtl_tensor_clone(turned, &copy));
+    assert_memory_equal(wtl_tensor_cdata(plain), wtl_tensor_cdata(copy), wtl_tensor_bytes(plain));
+    assert_memory_equal(wtl_tensor_cdata(plain), wtl_tensor_cdata(again), wtl_tensor_bytes(plain));
+    assert_memory_not_equal(wtl_tensor_cdata(plain), wtl_tensor_cdata(next), wtl_tensor_bytes(plain));
+    OK(wtl_tensor_copy(next, plain)); /* drawing the same again changes nothing */
+    OK(wtl_truncate(next, 17, (wtl_bits_arm)arm, &r));
+    assert_memory_equal(wtl_tensor_cdata(plain), wtl_tensor_cdata(next), wtl_tensor_bytes(plain));
+    wtl_tensor *made[] = { plain, other, again, next, turned, copy };
+    for (int i = 0; i < 6; i++) wtl_tensor_release(made[i]);
+  }
+}
+
+/* Stochastic: the mean of many draws is w, within 5 standard deviations, and both neighbours occur as often as they
+ * should. Random: each bit is 1 half of the time, and bits of a pair are independent. */
+static void test_low_bits_statistics(void **state) {
+  enum { N = 100000 };
+  const struct { uint32_t w; int bits; } case_of[] = {
+    { 0x3f9e0652, 8 }, { 0xbf9e0652, 16 }, { 0x3fffffff, 22 }, /* carries into the exponent */
+    { 0x3f812345, 23 }, { 0x00000abc, 14 }, { 0x3f800001, 5 },
+  };
+  (void)state;
+  for (size_t k = 0; k < sizeof case_of / sizeof *case_of; k++) {
+    wtl_tensor *t = NULL;
+    uint32_t low = (1u << case_of[k].bits) - 1, down = case_of[k].w & ~low;
+    double w = (double)float_of(case_of[k].w), a = (double)float_of(down), b = (double)float_of(down + low + 1), sum = 0;
+    double chance = (double)(case_of[k].w & low) / ((double)low + 1), sd = fabs(b - a) * sqrt(chance * (1 - chance) / N);
+    wtl_rng r = wtl_rng_make(k, "scr", "mean", 3);
+    int ups = 0;
+    OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(N), &t));
+    OK(wtl_tensor_fill(t, w));
+    OK(wtl_truncate(t, case_of[k].bits, WTL_BITS_STOCHASTIC, &r));
+    for (int i = 0; i < N; i++) {
+      double v = (double)((const float *)wtl_tensor_cdata(t))[i];
+      assert_true(v == a || v == b);
+      ups += v == b;
+      sum += v - w;
+    }
+    assert_true(fabs(a + (b - a) * chance - w) <= 1e-12 * fabs(w)); /* so unbiased is what the chance makes it */
+    if (fabs(sum / N) > 5 * sd) fail_msg("case %zu: the mean is off by %g, one sd is %g (%d up)", k, sum / N, sd, ups);
+    wtl_tensor_release(t);
+  }
+  wtl_tensor *t = NULL;
+  wtl_rng r = wtl_rng_make(1, "scr", "bits", 0);
+  int ones[23] = { 0 }, both[23] = { 0 };
+  OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(N), &t));
+  OK(wtl_tensor_fill(t, 1.25));
+  OK(wtl_truncate(t, 20, WTL_BITS_RANDOM, &r));
+  for (int i = 0; i < N; i++) {
+    uint32_t x = bits_of(((const float *)wtl_tensor_cdata(t))[i]);
+    assert_int_equal(x >> 20, 0x3fa);
+    for (int k = 0; k < 20; k++) ones[k] += x >> k & 1, both[k] += (x >> k & 1) && (x >> (k + 1) % 20 & 1);
+  }
+  for (int k = 0; k < 20; k++) {
+    assert_true(fabs(ones[k] - N / 2.0) < 5 * sqrt(N / 4.0));
+    assert_true(fabs(both[k] - N / 4.0) < 5 * sqrt(N * 3 / 16.0));
+  }
+  wtl_tensor_release(t);
+}
+
+static wtl_param *param_of(wtl_tensor *t) {
+  wtl_param *p = NULL;
+  OK(wtl_param_create(ctx, t, WTL_PARAMETER, &p));
+  wtl_tensor_release(t);
+  return p;
+}
+
+static void assert_tensor(wtl_tensor *a, const wtl_tensor *b) {
+  assert_memory_equal(wtl_tensor_cdata(a), wtl_tensor_cdata(b), wtl_tensor_bytes(a));
+}
+
+/* A parameter does what wtl_truncate does, of its master, mask last; draws count up and can be put back. */
+static void test_param(void **state) {
+  const wtl_bits_arm arms[] = { WTL_BITS_ZERO, WTL_BITS_RANDOM, WTL_BITS_STOCHASTIC };
+  (void)state;
+  for (int k = 0; k < 6; k++) {
+    wtl_bits_arm arm = arms[k % 3];
+    bool master = k >= 3;
+    wtl_tensor *start = normals(WTL_F32, SHAPE(40, 1000), "w"), *want = NULL, *mask = NULL, *kept = NULL;
+    wtl_truncation t = { .bits = 14, .arm = arm, .master = master, .seed = 77, .name = "fc.weight" }, got;
+    wtl_param *p = NULL, *q = NULL;
+    OK(wtl_tensor_clone(start, &kept));
+    p = param_of(kept);
+    OK(wtl_tensor_create(ctx, WTL_U8, SHAPE(40, 1000), &mask));
+    for (int i = 0; i < 40000; i++) ((unsigned char *)wtl_tensor_data(mask))[i] = i % 3 != 0;
+    OK(wtl_param_set_mask(p, mask));
+    OK(wtl_param_set_truncation(p, &t));
+    wtl_param_truncation(p, &got);
+    assert_true(got.bits == 14 && got.arm == arm && got.master == master && got.seed == 77 && !strcmp(got.name, "fc.weight"));
+    assert_true(!wtl_param_master(p) == !master);
+    uint64_t draws = arm != WTL_BITS_ZERO, version = wtl_param_version(p);
+    OK(wtl_tensor_clone(start, &want));
+    for (uint64_t n = 0; n < 3; n++) {
+      wtl_rng r = wtl_rng_make(77, "scr", "fc.weight", n);
+      OK(wtl_param_constrain(p));
+      assert_true(wtl_param_version(p) > version);
+      if (master) OK(wtl_tensor_copy(want, start));
+      OK(wtl_truncate(want, 14, arm, &r));
+      for (int i = 0; i < 40000; i += 3) ((float *)wtl_tensor_data(want))[i] = 0;
+      assert_tensor(wtl_param_tensor(p), want);
+      if (master) assert_tensor(wtl_param_master(p), start);
+      assert_true(wtl_param_redraws(p) == draws * (n + 1));
+    }
+    /* A copy goes on the same way. */
+    OK(wtl_param_clone(p, &q));
+    assert_true(wtl_param_redraws(q) == wtl_param_redraws(p) && !wtl_param_master(q) == !master);
+    if (master) assert_ptr_not_equal(wtl_param_master(q), wtl_param_master(p));
+    OK(wtl_param_constrain(q));
+    OK(wtl_param_constrain(p));
+    assert_tensor(wtl_param_tensor(q), wtl_param_tensor(p));
+    /* A checkpoint into a fresh one: value, master, count. */
+    wtl_param_release(q);
+    q = param_of(normals(WTL_F32, SHAPE(40, 1000), "other"));
+    OK(wtl_param_set_mask(q, mask));
+    OK(wtl_param_set_truncation(q, &t));
+    OK(wtl_param_assign(q, wtl_param_tensor(p)));
+    OK(wtl_param_constrain(q)); /* as loading a state dict does */
+    if (master) {
+      assert_true(wtl_param_master(q) != NULL);
+      OK(wtl_tensor_copy(wtl_param_master(q), wtl_param_master(p)));
+    }
+    OK(wtl_param_set_redraws(q, wtl_param_redraws(p)));
+    assert_true(wtl_param_redraws(q) == wtl_param_redraws(p));
+    assert_tensor(wtl_param_tensor(q), wtl_param_tensor(p));
+    OK(wtl_param_constrain(q));
+    OK(wtl_param_constrain(p));
+    assert_tensor(wtl_param_tensor(q), wtl_param_tensor(p));
+    /* Assigning writes both. */
+    OK(wtl_param_assign(p, start));
+    assert_tensor(wtl_param_tensor(p), start);
+    if (master) assert_tensor(wtl_param_master(p), start);
+    /* A master stays when bits change and goes with the truncation. */
+    wtl_tensor *stood = wtl_param_master(p);
+    t.bits = 3;
+    OK(wtl_param_set_truncation(p, &t));
+    assert_ptr_equal(wtl_param_master(p), stood);
+    OK(wtl_param_set_truncation(p, NULL));
+    assert_null(wtl_param_master(p));
+    wtl_param_truncation(p, &got);
+    assert_int_equal(got.bits, 0);
+    wtl_param_release(p);
+    wtl_param_release(q);
+    wtl_tensor *all[] = { start, want, mask };
+    for (int i = 0; i < 3; i++) wtl_tensor_release(all[i]);
+  }
+}
+
+static void test_param_misuse(void **state) {
+  wtl_param *p = param_of(normals(WTL_F32, SHAPE(4), "w")), *d = param_of(normals(WTL_F64, SHAPE(4), "w"));
+  wtl_truncation t = { .bits = 24 };
+  wtl_bits_arm arm;
+  (void)state;
+  FAILS(wtl_param_set_truncation(p, &t), WTL_ERR_ARG, "exponent and sign");
+  t.bits = -1;
+  FAILS(wtl_param_set_truncation(p, &t), WTL_ERR_ARG, "bits is -1");
+  t.bits = 3;
+  FAILS(wtl_param_set_truncation(d, &t), WTL_ERR_DTYPE, "the parameter is f64");
+  t.arm = (wtl_bits_arm)3;
+  FAILS(wtl_param_set_truncation(p, &t), WTL_ERR_ARG, "no arm 3");
+  t.arm = WTL_BITS_RANDOM;
+  memset(t.name, 'x', sizeof t.name);
+  FAILS(wtl_param_set_truncation(p, &t), WTL_ERR_ARG, "name has no end");
+  t.name[0] = 0;
+  OK(wtl_param_set_truncation(p, &t));
+  FAILS(wtl_param_convert(p, WTL_F64), WTL_ERR_ARG, "low bits are truncated");
+  FAILS(wtl_truncate(wtl_param_tensor(p), 3, WTL_BITS_RANDOM, NULL), WTL_ERR_ARG, "random needs random numbers");
+  FAILS(wtl_bits_arm_parse(ctx, "ones", &arm), WTL_ERR_ARG, "arm is \"ones\", not zero, random or stochastic");
+  OK(wtl_bits_arm_parse(ctx, "stochastic", &arm));
+  assert_int_equal(arm, WTL_BITS_STOCHASTIC);
+  assert_string_equal(wtl_bits_arm_name((wtl_bits_arm)-1), "?");
+  wtl_param_release(p);
+  wtl_param_release(d);
 }
 
 /* ---- pruning ---- */
@@ -371,9 +612,23 @@ static wtl_status lowrank_it(void *w) {
   return s;
 }
 
+/* Making a master, and a copy of it all. */
+static wtl_status master_it(void *w) {
+  wtl_param *p = NULL, *q = NULL;
+  wtl_status s = wtl_param_create(ctx, w, WTL_PARAMETER, &p);
+  if (s == WTL_OK) s = wtl_param_set_truncation(p, &(wtl_truncation){ .bits = 9, .arm = WTL_BITS_RANDOM, .master = true });
+  if (s == WTL_OK) s = wtl_param_constrain(p);
+  else if (p) assert_null(wtl_param_master(p));
+  if (s == WTL_OK) s = wtl_param_clone(p, &q);
+  wtl_param_release(p);
+  wtl_param_release(q);
+  return s;
+}
+
 static void test_memory(void **state) {
   wtl_tensor *w = normals(WTL_F32, SHAPE(20, 30), "w");
   (void)state;
+  assert_int_equal(sweep("master", master_it, w), 8);  /* two parameters, three tensors of two blocks */
   assert_int_equal(sweep("truncate", truncate_it, w), 0);
   assert_int_equal(sweep("prune", prune_it, w), 8);    /* a list, a histogram, three masks of two blocks */
   assert_int_equal(sweep("lowrank", lowrank_it, w), 16);
@@ -382,6 +637,8 @@ static void test_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+    CASE(test_low_bits),      CASE(test_low_bits_by_logical_index), CASE(test_low_bits_statistics),
+    CASE(test_param),         CASE(test_param_misuse),
     CASE(test_truncate),      CASE(test_truncate_all),  CASE(test_truncate_misuse), CASE(test_prune),
     CASE(test_prune_strided), CASE(test_prune_sorted),  CASE(test_prune_misuse),    CASE(test_lowrank_by_hand),
     CASE(test_lowrank_holds), CASE(test_lowrank_exact), CASE(test_lowrank_edges),   CASE(test_memory),
