@@ -1,6 +1,5 @@
 /* add: y = a + b with broadcasting. Row in ops.def. */
-#include "real.h"
-#include "walk.h"
+#include "binary.h"
 
 #if WTL_ONCE
 static wtl_status infer(wtl_infer *f) { return wtl_broadcast(f->ctx, "add", &f->in[0], &f->in[1], &f->out[0]); }
@@ -14,23 +13,9 @@ static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
 WTL_OP_RULES(add, infer, cost, 0, 0);
 #endif
 
-static void row(real *y, const real *a, int64_t sa, const real *b, int64_t sb, int64_t n) {
-  if (sa == 1 && sb == 1) {
-    WTL_INDEPENDENT
-    for (int64_t k = 0; k < n; k++) y[k] = a[k] + b[k];
-  } else if (sa == 1 && sb == 0) {
-    real c = b[0];
-    WTL_INDEPENDENT
-    for (int64_t k = 0; k < n; k++) y[k] = a[k] + c;
-  } else {
-    for (int64_t k = 0; k < n; k++) y[k] = a[k * sa] + b[k * sb];
-  }
-}
-
-static wtl_status forward(wtl_call *c) {
-  REAL(wtl_map2)(c->ctx, &c->out[0], &c->in[0], &c->in[1], row);
-  return WTL_OK;
-}
+static real sum(real a, real b) { return a + b; }
+static void row(real *y, const real *const x[], const int64_t s[], int64_t n) { binary_row(sum, y, x, s, n); }
+static wtl_status forward(wtl_call *c) { return binary_forward(c, row); }
 
 static wtl_status backward(wtl_call *c) {
   const wtl_view *dy = &c->dout[0];

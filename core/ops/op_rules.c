@@ -83,6 +83,51 @@ wtl_status wtl_rule_dim(const wtl_infer *f, int64_t d, int *out) {
 
 int wtl_dim_of(int64_t d, int ndim) { return (int)(d < 0 ? d + ndim : d); }
 
+/* ---- element by element ---- */
+
+wtl_status wtl_rule_unary(wtl_infer *f) {
+  f->out[0] = f->in[0];
+  return WTL_OK;
+}
+
+void wtl_unary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]);
+  *forward = (wtl_cost){ n, 2 * bytes };
+  *backward = (wtl_cost){ n, 3 * bytes };
+}
+
+wtl_status wtl_rule_binary(wtl_infer *f) {
+  WTL_TRY(wtl_broadcast(f->ctx, f->op->name, &f->in[0], &f->in[1], &f->out[0]));
+  bool repeats = !wtl_shape_equal(&f->in[0], &f->out[0]) || !wtl_shape_equal(&f->in[1], &f->out[0]);
+  f->scratch_bytes = repeats ? (size_t)wtl_rule_bytes(f, &f->out[0]) : 0;
+  return WTL_OK;
+}
+
+void wtl_binary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  double n = (double)wtl_shape_numel(&f->out[0]), in = wtl_rule_bytes(f, &f->in[0]) + wtl_rule_bytes(f, &f->in[1]);
+  *forward = (wtl_cost){ n, in + wtl_rule_bytes(f, &f->out[0]) };
+  *backward = (wtl_cost){ 2 * n, 2 * in + wtl_rule_bytes(f, &f->out[0]) };
+}
+
+/* ---- losses ---- */
+
+wtl_status wtl_rule_loss(wtl_infer *f) {
+  const wtl_shape *x = &f->in[0], *target = &f->in[1];
+  if (!wtl_shape_equal(x, target))
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s, target is %s; they must be equal", f->op->name, SHAPE(x),
+                    SHAPE(target));
+  f->out[0].ndim = 0;
+  f->scratch_bytes = (size_t)(wtl_shape_numel(x) / WTL_SPAN + 1) * sizeof(double);
+  return WTL_OK;
+}
+
+/* Per element about four operations, a logarithm or an exponential counted as one. */
+void wtl_loss_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]);
+  *forward = (wtl_cost){ 4 * n, 2 * bytes };
+  *backward = (wtl_cost){ 4 * n, 3 * bytes };
+}
+
 /* ---- reductions ---- */
 
 unsigned wtl_reduced_axes(const wtl_attr *dims, int ndim) {

@@ -12,12 +12,22 @@ typedef double real;
 #define REAL_DTYPE WTL_F64
 #define REAL(name) name##_f64
 #define real_sqrt sqrt
+#define real_exp exp
+#define real_log log
+#define real_pow pow
+#define real_tanh tanh
+#define real_abs fabs
 #define WTL_ONCE 0
 #else
 typedef float real;
 #define REAL_DTYPE WTL_F32
 #define REAL(name) name##_f32
 #define real_sqrt sqrtf
+#define real_exp expf
+#define real_log logf
+#define real_pow powf
+#define real_tanh tanhf
+#define real_abs fabsf
 #define WTL_ONCE 1
 #endif
 

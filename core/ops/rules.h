@@ -22,6 +22,16 @@ wtl_status wtl_rule_range(const wtl_infer *f, int attr, int64_t low);
 wtl_status wtl_rule_dim(const wtl_infer *f, int64_t d, int *out);
 int wtl_dim_of(int64_t d, int ndim);
 
+/* The rule and cost of a function of x, element by element; one operation each, whatever the function. */
+wtl_status wtl_rule_unary(wtl_infer *f);
+void wtl_unary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
+/* Of a function of a and b with broadcasting; scratch: a gradient before it is summed over the axes that repeat. */
+wtl_status wtl_rule_binary(wtl_infer *f);
+void wtl_binary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
+/* Of a scalar loss of x and a target of its shape; scratch: a double for each WTL_SPAN elements. */
+wtl_status wtl_rule_loss(wtl_infer *f);
+void wtl_loss_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
+
 /* The rule of sum and mean, and the axes they reduce as a bit each; no dims given: all. */
 wtl_status wtl_rule_reduce(wtl_infer *f);
 unsigned wtl_reduced_axes(const wtl_attr *dims, int ndim);

@@ -58,6 +58,22 @@ static inline double span_covariance(const real *a, const real *x, double mean, 
   return sum;
 }
 
+/* sum (a[k]-b[k])^2, in double */
+static inline double span_distance(const real *a, const real *b, int64_t n) {
+  double lane[LANES] = { 0 }, sum = 0;
+  int64_t k = 0;
+  for (; k + LANES <= n; k += LANES)
+#pragma GCC unroll 8
+    for (int l = 0; l < LANES; l++) {
+      double d = (double)a[k + l] - (double)b[k + l];
+      lane[l] += d * d;
+    }
+  for (; k < n; k++) sum += ((double)a[k] - (double)b[k]) * ((double)a[k] - (double)b[k]);
+#pragma GCC unroll 8
+  for (int l = 0; l < LANES; l++) sum += lane[l];
+  return sum;
+}
+
 /* y += a*x */
 static inline void span_axpy(real *restrict y, real a, const real *restrict x, int64_t n) {
   for (int64_t k = 0; k < n; k++) y[k] += a * x[k];

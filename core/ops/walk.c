@@ -41,35 +41,37 @@ void REAL(wtl_copy)(wtl_ctx *ctx, const wtl_view *to, const wtl_view *from) {
   wtl_parallel(ctx, wtl_view_numel(to), WTL_SPAN, copy_span, &j);
 }
 
-/* ---- a function of two ---- */
+/* ---- a function of several ---- */
 
-typedef struct map_job { wtl_axes axes; REAL(wtl_row2) row; real *y; const real *a, *b; } map_job;
+typedef struct map_job { wtl_axes axes; int n; REAL(wtl_row) row; real *y; const real *x[WTL_OPERANDS]; } map_job;
 
 /* Elements [begin, end) of y, row by row of the last merged axis. */
 static void map_span(void *arg, int64_t begin, int64_t end, int thread) {
   const map_job *j = arg;
-  const wtl_axes *x = &j->axes;
-  int last = x->ndim - 1;
-  int64_t length = x->size[last], sa = x->stride[0][last], sb = x->stride[1][last];
+  const wtl_axes *a = &j->axes;
+  int last = a->ndim - 1;
+  int64_t length = a->size[last], step[WTL_OPERANDS] = { 0 };
   (void)thread;
+  for (int i = 0; i < j->n; i++) step[i] = a->stride[i][last];
   while (begin < end) {
     int64_t row = begin / length, col = begin % length,
             n = length - col < end - begin ? length - col : end - begin;
-    int64_t a = col * sa, b = col * sb;
+    const real *x[WTL_OPERANDS] = { NULL };
+    for (int i = 0; i < j->n; i++) x[i] = j->x[i] + col * step[i];
     for (int d = last - 1; d >= 0; d--) {
-      int64_t k = row % x->size[d];
-      row /= x->size[d];
-      a += k * x->stride[0][d];
-      b += k * x->stride[1][d];
+      int64_t k = row % a->size[d];
+      row /= a->size[d];
+      for (int i = 0; i < j->n; i++) x[i] += k * a->stride[i][d];
     }
-    j->row(j->y + begin, j->a + a, sa, j->b + b, sb, n);
+    j->row(j->y + begin, x, step, n);
     begin += n;
   }
 }
 
-void REAL(wtl_map2)(wtl_ctx *ctx, const wtl_view *y, const wtl_view *a, const wtl_view *b, REAL(wtl_row2) row) {
-  map_job j = { .row = row, .y = y->data, .a = a->data, .b = b->data };
-  wtl_axes_init(&j.axes, y, 2, (const wtl_view *const[]){ a, b }, 0);
+void REAL(wtl_map)(wtl_ctx *ctx, const wtl_view *y, int n, const wtl_view *const x[], REAL(wtl_row) row) {
+  map_job j = { .n = n, .row = row, .y = y->data };
+  for (int i = 0; i < n; i++) j.x[i] = x[i]->data;
+  wtl_axes_init(&j.axes, y, n, x, 0);
   wtl_parallel(ctx, wtl_view_numel(y), WTL_SPAN, map_span, &j);
 }
 
