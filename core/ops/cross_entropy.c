@@ -1,4 +1,5 @@
-/* cross_entropy: mean over the batch of -log softmax(logits)[target]. Row in ops.def. saved: the softmax, (N,C).
+/* cross_entropy: mean over the batch of -sum_c q[c] log softmax(logits)[c], where q is 1 at the target, or with label
+ * smoothing s is (1-s) there plus s/C everywhere (Szegedy et al. 2016). Row in ops.def. saved: the softmax, (N,C).
  * Exponentials and sums are in double; NaN and infinity pass through. */
 #include "real.h"
 #include "rules.h"
@@ -6,7 +7,10 @@
 
 #if WTL_ONCE
 static wtl_status infer(wtl_infer *f) {
+  double smoothing = f->attr[0].f;
   WTL_TRY(wtl_rule_labels(f));
+  if (!(smoothing >= 0 && smoothing <= 1))
+    return wtl_fail(f->ctx, WTL_ERR_ARG, "cross_entropy: label_smoothing is %g; it must be in 0..1", smoothing);
   f->saved_bytes = (size_t)wtl_shape_numel(&f->in[0]) * wtl_dtype_size(f->real);
   f->scratch_bytes = (size_t)f->in[0].size[0] * sizeof(double); /* the loss of each row */
   return WTL_OK;
@@ -27,7 +31,7 @@ static void forward_rows(void *arg, int64_t begin, int64_t end, int thread) {
   const wtl_call *c = arg;
   const int64_t *target = c->in[1].data;
   int64_t classes = c->in[0].size[1];
-  double *loss = c->scratch;
+  double *loss = c->scratch, smoothing = c->attr[0].f;
   (void)thread;
   for (int64_t r = begin; r < end; r++) {
     const real *x = (const real *)c->in[0].data + r * classes;
@@ -42,6 +46,10 @@ static void forward_rows(void *arg, int64_t begin, int64_t end, int thread) {
     if (p)
       for (int64_t k = 0; k < classes; k++) p[k] = (real)((double)p[k] / sum);
     loss[r] = log(sum) - ((double)x[target[r]] - max);
+    if (smoothing > 0) { /* else an infinite logit, though times 0, would count */
+      double uniform = log(sum) - (span_sum(x, classes) / (double)classes - max);
+      loss[r] = (1 - smoothing) * loss[r] + smoothing * uniform;
+    }
   }
 }
 
@@ -56,18 +64,19 @@ static wtl_status forward(wtl_call *c) {
   return WTL_OK;
 }
 
-/* dlogits = (softmax - onehot(target)) * dy/N */
+/* dlogits = (softmax - q) * dy/N */
 static void backward_rows(void *arg, int64_t begin, int64_t end, int thread) {
   const wtl_call *c = arg;
   const int64_t *target = c->in[1].data;
   int64_t classes = c->in[0].size[1];
   real scale = (real)((double)*(const real *)c->dout[0].data / (double)c->in[0].size[0]);
+  real sure = (real)(1 - c->attr[0].f), each = (real)(c->attr[0].f / (double)classes);
   (void)thread;
   for (int64_t r = begin; r < end; r++) {
     const real *p = (const real *)c->saved + r * classes;
     real *d = (real *)c->din[0].data + r * classes;
-    for (int64_t k = 0; k < classes; k++) d[k] = p[k] * scale;
-    d[target[r]] = (p[target[r]] - 1) * scale;
+    for (int64_t k = 0; k < classes; k++) d[k] = (p[k] - each) * scale;
+    d[target[r]] = (p[target[r]] - each - sure) * scale;
   }
 }
 

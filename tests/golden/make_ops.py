@@ -47,12 +47,13 @@ class Fixture:
         value = value.detach() if torch.is_tensor(value) else np.asarray(value)
         self.tensors[f"{case}.{what}.{name}"] = np.asarray(value)
 
-    def case(self, name, f, inputs, attrs=None, changed=()):
-        """f(**inputs, **attrs) -> output. Inputs in `changed` have no gradient and are stored afterwards."""
+    def case(self, name, f, inputs, attrs=None, changed=(), fixed=()):
+        """f(**inputs, **attrs) -> output. Inputs in `changed` and `fixed` have no gradient; the former are stored
+        afterwards."""
         attrs = attrs or {}
         for k, t in inputs.items():
             self.put(name, "in", k, t.clone())
-            if t.dtype == torch.float64 and k not in changed:
+            if t.dtype == torch.float64 and k not in (*changed, *fixed):
                 t.requires_grad_()
         for k, v in attrs.items():
             dtype = np.float64 if isinstance(v, float) else np.int64
@@ -193,6 +194,117 @@ def relu():
     return o
 
 
+def vector(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def positive(*shape):
+    return torch.rand(shape, dtype=torch.float64) * 2 + 0.25
+
+
+def binary(name, f, a=randn, b=randn):
+    """Broadcast like add and mul; a and b draw the operands."""
+    o = Fixture(name)
+    for case, (first, second) in BROADCAST.items():
+        o.case(case, f, dict(a=a(*first), b=b(*second)))
+    return o
+
+
+def power():
+    o = binary("pow", lambda a, b: a ** b, a=positive)
+    o.case("square", lambda a, b: a ** b, dict(a=randn(3, 17), b=vector(2.0).reshape(())), fixed=("b",))
+    o.case("whole", lambda a, b: a ** b, dict(a=randn(5, 4), b=vector(0, 1, 2, 3)), fixed=("b",))
+    o.case("zero", lambda a, b: a ** b, dict(a=vector(0, 0, 0, 2), b=vector(0, 1, 2, 0)))
+    return o
+
+
+def extreme(name, f):
+    o = binary(name, f)
+    o.case("ties", f, dict(a=vector(1, 2, 3, -1), b=vector(1, 2, 2, 0)))
+    o.case("shared_ties", f, dict(a=vector(1, 2, 3, 1).reshape(2, 2), b=vector(1)))
+    return o
+
+
+def comparison(name, f):
+    o = Fixture(name)
+    whole = lambda *s: torch.randint(-1, 2, s).double()
+    for case, (a, b) in BROADCAST.items():
+        o.case(case, lambda a, b: f(a, b).double(), dict(a=whole(*a), b=whole(*b)), fixed=("a", "b"))
+    return o
+
+
+def where():
+    def f(cond, a, b):
+        return torch.where(cond != 0, a, b)
+    o = Fixture("where")
+    cond = lambda *s: torch.randint(0, 2, s).double()
+    o.case("same", f, dict(cond=cond(3, 5), a=randn(3, 5), b=randn(3, 5)), fixed=("cond",))
+    o.case("broadcast", f, dict(cond=cond(3, 1), a=randn(1, 24), b=randn(24)), fixed=("cond",))
+    o.case("larger_cond", f, dict(cond=cond(2, 3, 4), a=randn(3, 1), b=randn()), fixed=("cond",))
+    return o
+
+
+def unary(name, f, draw=randn, **special):
+    o = Fixture(name)
+    cases = dict(matrix=draw(3, 17), image=draw(1, 24, 3, 1), **{k: vector(*v) for k, v in special.items()})
+    for case, x in cases.items():
+        o.case(case, lambda x: f(x), dict(x=x))
+    return o
+
+
+def clamp():
+    def f(x, min=None, max=None):
+        return x.clamp(min, max)
+    o = Fixture("clamp")
+    o.case("both", f, dict(x=randn(3, 17)), dict(min=-0.5, max=0.75))
+    o.case("below", f, dict(x=randn(5, 3)), dict(min=0.25))
+    o.case("above", f, dict(x=randn(5, 3)), dict(max=0.25))
+    o.case("bounds", f, dict(x=vector(-2, -1, 0, 1, 2)), dict(min=-1.0, max=1.0))
+    return o
+
+
+def along_dim(name, f):
+    o = Fixture(name)
+    o.case("last", f, dict(x=randn(3, 17) * 4), dict(dim=1))
+    o.case("first", f, dict(x=randn(3, 17) * 4), dict(dim=0))
+    o.case("middle", f, dict(x=randn(2, 24, 3, 5)), dict(dim=-3))
+    o.case("sure", f, dict(x=randn(4, 5) * 200), dict(dim=-1), fixed=("x",))  # its gradient is all rounding in f32
+    return o
+
+
+def pair_loss(name, f, x, target):
+    o = Fixture(name)
+    for case, shape in dict(matrix=(3, 17), image=(1, 24, 3, 1), one=(1,)).items():
+        o.case(case, f, dict(x=x(*shape), target=target(*shape)))
+    return o
+
+
+def probability(*shape):
+    return torch.rand(shape, dtype=torch.float64) * 0.9 + 0.05
+
+
+def binary_cross_entropy():
+    f = lambda x, target: F.binary_cross_entropy(x, target)
+    o = pair_loss("binary_cross_entropy", f, probability, probability)
+    o.case("certain", f, dict(x=vector(0, 1, 0, 1, 0.5), target=vector(0, 1, 1, 0.25, 1)), fixed=("target",))
+    return o
+
+
+def binary_cross_entropy_with_logits():
+    f = lambda x, target: F.binary_cross_entropy_with_logits(x, target)
+    o = pair_loss("binary_cross_entropy_with_logits", f, lambda *s: randn(*s) * 4, probability)
+    o.case("large", f, dict(x=vector(1000, -1000, 50, 0), target=vector(1, 1, 0, 0.5)))
+    return o
+
+
+def kl_div():
+    f = lambda x, target: F.kl_div(x, target, reduction="batchmean")
+    o = pair_loss("kl_div", f, lambda *s: randn(*s).log_softmax(-1), lambda *s: randn(*s).softmax(-1))
+    o.case("zero", f, dict(x=randn(2, 3).log_softmax(1), target=vector(0, 0.25, 0.75, 1, 0, 0).reshape(2, 3)),
+           fixed=("target",))
+    return o
+
+
 def reshape():
     def f(x, shape):
         return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(shape)])
@@ -272,12 +384,14 @@ def dims_of(x, dims):
 
 
 def cross_entropy():
-    def f(logits, target):
-        return F.cross_entropy(logits, target)
+    def f(logits, target, label_smoothing=0.0):
+        return F.cross_entropy(logits, target, label_smoothing=label_smoothing)
     o = Fixture("cross_entropy")
     o.case("odd", f, dict(logits=randn(7, 17) * 4, target=torch.randint(0, 17, (7,))))
     o.case("one_row", f, dict(logits=randn(1, 3), target=torch.tensor([2])))
     o.case("sure", f, dict(logits=randn(4, 5) * 200, target=torch.tensor([0, 4, 1, 2])))
+    o.case("smooth", f, dict(logits=randn(7, 17) * 4, target=torch.randint(0, 17, (7,))), dict(label_smoothing=0.1))
+    o.case("uniform", f, dict(logits=randn(3, 5), target=torch.tensor([0, 4, 1])), dict(label_smoothing=1.0))
     return o
 
 
@@ -329,6 +443,16 @@ def main():
         avg_pool2d(), adaptive("adaptive_avg_pool2d", lambda x, output_size: F.adaptive_avg_pool2d(x, output_size)),
         adaptive("adaptive_max_pool2d", lambda x, output_size: F.adaptive_max_pool2d(x, output_size)),
         permute(), slices(), pad(), concat(), dropout(),
+        binary("sub", lambda a, b: a - b), binary("div", lambda a, b: a / b, b=positive), power(),
+        extreme("maximum", lambda a, b: torch.maximum(a, b)), extreme("minimum", lambda a, b: torch.minimum(a, b)),
+        *(comparison(name, getattr(torch, name)) for name in ("gt", "ge", "lt", "le", "eq", "ne")), where(),
+        unary("exp", torch.exp, large=(-1000, -30, 80)), unary("log", torch.log, positive, tiny=(1e-30, 1e30)),
+        unary("sqrt", torch.sqrt, positive, tiny=(1e-30, 1e30)), unary("abs", torch.abs, zero=(-1, -0.0, 0, 2)),
+        unary("sigmoid", torch.sigmoid, large=(-1000, -30, 0, 30, 1000)),
+        unary("tanh", torch.tanh, large=(-1000, -10, 0, 10, 1000)), clamp(),
+        along_dim("softmax", lambda x, dim: x.softmax(dim)), along_dim("log_softmax", lambda x, dim: x.log_softmax(dim)),
+        pair_loss("mse_loss", lambda x, target: F.mse_loss(x, target), randn, randn),
+        binary_cross_entropy(), binary_cross_entropy_with_logits(), kl_div(),
     ):
         fixture.write()
 
