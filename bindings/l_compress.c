@@ -2,6 +2,8 @@
  * lua/wattle/compress.lua. */
 #include "box.h"
 
+#include <string.h>
+
 enum { LIST_MAX = 1 << 16 };
 
 static int truncate_bits(lua_State *L) {
@@ -47,11 +49,12 @@ static int prune_global(lua_State *L) {
 static int lowrank(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
   wtl_tensor *w = wl_check_tensor(L, 1), *a = NULL, *b = NULL;
-  lua_Number energy = luaL_checknumber(L, 2);
+  bool full = lua_type(L, 2) == LUA_TSTRING && !strcmp(lua_tostring(L, 2), "full");
+  lua_Number energy = full ? 1 : luaL_checknumber(L, 2);
   int64_t rank = 0;
   double kept = 0;
   wl_box *box_a = wl_box_new(L, c, &wl_tensor_class), *box_b = wl_box_new(L, c, &wl_tensor_class);
-  wl_try(L, c, wtl_lowrank(c->core, w, energy, &rank, &kept, &a, &b));
+  wl_try(L, c, wtl_lowrank(c->core, w, energy, full, &rank, &kept, &a, &b));
   if (a) wl_box_fill(L, box_a, a, 0);
   if (b) wl_tensor_fill(L, box_b, b, false);
   lua_pushinteger(L, rank);
@@ -70,9 +73,9 @@ static const wl_fn core[] = {
   { "prune_global", prune_global, "({tensors}, amount) -> {masks}",
     "u8 masks (1 keeps) that drop the floor(amount x total) smallest |w| over all tensors together (Han et "
     "al. 2015); ties go by position. 0 <= amount < 1." },
-  { "lowrank", lowrank, "(w, energy) -> rank, kept, a, b",
+  { "lowrank", lowrank, "(w, energy | \"full\") -> rank, kept, a, b",
     "Truncated SVD of w (m,n): the least rank that keeps this share (0 < energy <= 1) of the squared "
-    "singular values; a (m,rank), b (rank,n). Rank 0, and no tensors, where rank*(m+n) >= m*n." },
+    "singular values; a (m,rank), b (rank,n). Rank 0, and no tensors, where rank*(m+n) >= m*n. \"full\": rank min(m,n), always." },
   { NULL, NULL, NULL, NULL }
 };
 

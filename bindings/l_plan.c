@@ -304,6 +304,14 @@ static int plan_info(lua_State *L) {
   return 1;
 }
 
+static int plan_nonzero_flops(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_plan_class);
+  double flops = 0;
+  wl_try(L, b->ctx, wtl_plan_nonzero_flops(b->obj, &flops));
+  lua_pushnumber(L, flops);
+  return 1;
+}
+
 static int plan_profile(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_plan_class);
   if (!lua_isnoneornil(L, 2)) {
@@ -408,6 +416,9 @@ static const wl_fn methods[] = {
   { "info", plan_info, "() -> table",
     "nodes, reorders, weight_forms, arena_bytes, sum_bytes (without sharing), specialisations, batch, "
     "forward_flops, forward_bytes, backward_flops, backward_bytes. One MAC is 2 FLOPs." },
+  { "nonzero_flops", plan_nonzero_flops, "() -> flops",
+    "info's forward_flops less those of conv2d, linear and matmul that multiply by an element of a parameter that is 0 "
+    "now, as a perfect sparse kernel would leave them out." },
   { "profile", plan_profile, "(boolean) or () -> {rows}",
     "true times every step from now on, false stops; without an argument the rows: name, op, provider, impl, "
     "backward, calls, time_us, flops, bytes." },

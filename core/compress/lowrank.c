@@ -98,7 +98,7 @@ static wtl_status make_factors(wtl_ctx *ctx, svd *d, int r, wtl_dtype dtype, wtl
   return s;
 }
 
-static wtl_status check(wtl_ctx *ctx, const wtl_tensor *w, double energy) {
+static wtl_status check(wtl_ctx *ctx, const wtl_tensor *w, double energy, bool full) {
   char text[WTL_SHAPE_TEXT];
   if (w->dtype != WTL_F32 && w->dtype != WTL_F64)
     return wtl_fail(ctx, WTL_ERR_DTYPE, "lowrank: w is %s, not f32 or f64", wtl_dtype_name(w->dtype));
@@ -106,7 +106,7 @@ static wtl_status check(wtl_ctx *ctx, const wtl_tensor *w, double energy) {
       w->shape.size[1] > INT32_MAX) {
     return wtl_fail(ctx, WTL_ERR_SHAPE, "lowrank: w is %s, not a matrix", wtl_shape_text(&w->shape, text, sizeof text));
   }
-  if (!(energy > 0 && energy <= 1))
+  if (!full && !(energy > 0 && energy <= 1))
     return wtl_fail(ctx, WTL_ERR_ARG, "lowrank: energy is %g, not 0 < energy <= 1", energy);
   return WTL_OK;
 }
@@ -123,9 +123,9 @@ static wtl_status load(wtl_ctx *ctx, const wtl_tensor *w, svd *d) {
   return s;
 }
 
-wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a,
-                       wtl_tensor **b) {
-  WTL_TRY(check(ctx, w, energy));
+wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, bool full, int64_t *rank, double *kept,
+                       wtl_tensor **a, wtl_tensor **b) {
+  WTL_TRY(check(ctx, w, energy, full));
   svd d = { .m = (int)w->shape.size[0], .n = (int)w->shape.size[1] };
   d.k = d.m < d.n ? d.m : d.n;
   double share = 1;
@@ -134,8 +134,8 @@ wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t
   if (s == WTL_OK) s = load(ctx, w, &d);
   if (s == WTL_OK) s = decompose(ctx, &d);
   if (s != WTL_OK) goto out;
-  r = choose_rank(&d, energy, &share);
-  if ((int64_t)r * ((int64_t)d.m + d.n) >= (int64_t)d.m * d.n) {
+  r = full ? d.k : choose_rank(&d, energy, &share);
+  if (!full && (int64_t)r * ((int64_t)d.m + d.n) >= (int64_t)d.m * d.n) {
     r = 0;
     share = 1;
     *a = *b = NULL;

@@ -375,6 +375,10 @@ typedef struct wtl_plan_info {
   int64_t batch;
 } wtl_plan_info;
 wtl_status wtl_plan_info_get(wtl_plan *p, wtl_plan_info *out);
+/* wtl_plan_info's forward.flops less those that a perfect sparse kernel would not do: multiplications of conv2d, linear and
+ * matmul by an element of a parameter that is 0 now, with their additions (where both factors are parameters, by the
+ * product of the shares that are not 0). Zeros among activations are not counted. */
+wtl_status wtl_plan_nonzero_flops(wtl_plan *p, double *out);
 
 typedef struct wtl_profile_row { const char *name, *op, *provider, *impl; bool backward; int64_t calls; int64_t time_us; wtl_cost cost; } wtl_profile_row;
 /* Times every step from now on (on), or stops; rows describe what was timed since. */
@@ -406,8 +410,9 @@ wtl_status wtl_prune_global(wtl_ctx *ctx, wtl_tensor *const w[], int n, double a
 /* Truncated SVD of w [m,n] (f32/f64): rank r is the smallest that keeps `energy` (0 < energy <= 1) of the sum of squared
  * singular values. *rank = 0 and no tensors when r(m+n) >= mn, so that FLOPs would not fall. Otherwise a [m,r] and b
  * [r,n] with a.b ~ w, singular values split evenly (square roots on both sides). *kept: the share of energy that stays (1
- * where there are no tensors). */
-wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, int64_t *rank, double *kept, wtl_tensor **a, wtl_tensor **b);
+ * where there are no tensors). full: r = min(m,n) whatever FLOPs do, so that a.b is w but for rounding; energy is not read. */
+wtl_status wtl_lowrank(wtl_ctx *ctx, const wtl_tensor *w, double energy, bool full, int64_t *rank, double *kept,
+                       wtl_tensor **a, wtl_tensor **b);
 
 /* ---- data -------------------------------------------------------------------------- */
 

@@ -478,7 +478,7 @@ static void test_lowrank_by_hand(void **state) {
     wtl_tensor *a = NULL, *b = NULL;
     int64_t rank = -1;
     double kept = -1, av, bv;
-    OK(wtl_lowrank(ctx, w, want[i].energy, &rank, &kept, &a, &b));
+    OK(wtl_lowrank(ctx, w, want[i].energy, false, &rank, &kept, &a, &b));
     assert_int_equal(rank, want[i].rank);
     assert_true(fabs(kept - want[i].kept) < 1e-14);
     assert_true(fabs(lost(w, a, b) - (1 - want[i].kept)) < 1e-14);
@@ -503,7 +503,7 @@ static void test_lowrank_holds(void **state) {
       wtl_tensor *a = NULL, *b = NULL;
       int64_t rank = -1;
       double kept = -1;
-      OK(wtl_lowrank(ctx, turned, energy, &rank, &kept, &a, &b));
+      OK(wtl_lowrank(ctx, turned, energy, false, &rank, &kept, &a, &b));
       if (rank == 0) {
         assert_true(!a && !b && kept == 1);
         continue;
@@ -548,11 +548,26 @@ static void test_lowrank_exact(void **state) {
       for (int k = 0; k < 3; k++) z[20 * i + j] += x[3 * i + k] * y[20 * k + j];
     }
   }
-  OK(wtl_lowrank(ctx, w, 1, &rank, &kept, &a, &b));
+  OK(wtl_lowrank(ctx, w, 1, false, &rank, &kept, &a, &b));
   assert_int_equal(rank, 3);
   assert_true(kept == 1 && lost(w, a, b) < 1e-28);
   wtl_tensor *all[] = { p, q, w, a, b };
   for (int i = 0; i < 5; i++) wtl_tensor_release(all[i]);
+}
+
+/* Full rank, on request alone: as good as w, though it saves nothing. */
+static void test_lowrank_full(void **state) {
+  const int64_t sizes[][2] = { { 7, 7 }, { 4, 30 }, { 30, 4 }, { 1, 5 } };
+  (void)state;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    int64_t m = sizes[i][0], n = sizes[i][1], rank = 0;
+    wtl_tensor *w = normals(WTL_F64, SHAPE(m, n), "w"), *a = NULL, *b = NULL;
+    double kept = 0;
+    OK(wtl_lowrank(ctx, w, NAN, true, &rank, &kept, &a, &b));
+    assert_true(rank == (m < n ? m : n) && kept == 1 && lost(w, a, b) < 1e-28);
+    wtl_tensor *all[] = { w, a, b };
+    for (int k = 0; k < 3; k++) wtl_tensor_release(all[k]);
+  }
 }
 
 static void test_lowrank_edges(void **state) {
@@ -561,29 +576,29 @@ static void test_lowrank_edges(void **state) {
   double kept = -1;
   (void)state;
   OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(5, 7), &w));
-  OK(wtl_lowrank(ctx, w, 1, &rank, &kept, &a, &b)); /* zeros: rank 1 holds them */
+  OK(wtl_lowrank(ctx, w, 1, false, &rank, &kept, &a, &b)); /* zeros: rank 1 holds them */
   assert_true(rank == 1 && kept == 1 && lost(w, a, b) == 0);
   wtl_tensor_release(a);
   wtl_tensor_release(b);
   ((float *)wtl_tensor_data(w))[3] = 1e30f; /* its square is no float */
-  OK(wtl_lowrank(ctx, w, 1, &rank, &kept, &a, &b));
+  OK(wtl_lowrank(ctx, w, 1, false, &rank, &kept, &a, &b));
   assert_true(rank == 1 && kept == 1 && lost(w, a, b) < 1e-12);
   wtl_tensor_release(a);
   wtl_tensor_release(b);
   a = b = NULL;
   full = normals(WTL_F32, SHAPE(4, 4), "w");
-  OK(wtl_lowrank(ctx, full, 1, &rank, &kept, &a, &b)); /* rank 4 of 4: no gain */
+  OK(wtl_lowrank(ctx, full, 1, false, &rank, &kept, &a, &b)); /* rank 4 of 4: no gain */
   assert_true(rank == 0 && kept == 1 && !a && !b);
   OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(2, 2, 2), &cube));
   OK(wtl_tensor_create(ctx, WTL_F32, SHAPE(0, 2), &none));
   OK(wtl_tensor_create(ctx, WTL_U8, SHAPE(2, 2), &bytes));
-  FAILS(wtl_lowrank(ctx, cube, 1, &rank, &kept, &a, &b), WTL_ERR_SHAPE, "w is [2,2,2], not a matrix");
-  FAILS(wtl_lowrank(ctx, none, 1, &rank, &kept, &a, &b), WTL_ERR_SHAPE, "w is [0,2]");
-  FAILS(wtl_lowrank(ctx, bytes, 1, &rank, &kept, &a, &b), WTL_ERR_DTYPE, "w is u8");
-  FAILS(wtl_lowrank(ctx, w, 0, &rank, &kept, &a, &b), WTL_ERR_ARG, "energy is 0");
-  FAILS(wtl_lowrank(ctx, w, 1.01, &rank, &kept, &a, &b), WTL_ERR_ARG, "energy is 1.01");
+  FAILS(wtl_lowrank(ctx, cube, 1, false, &rank, &kept, &a, &b), WTL_ERR_SHAPE, "w is [2,2,2], not a matrix");
+  FAILS(wtl_lowrank(ctx, none, 1, false, &rank, &kept, &a, &b), WTL_ERR_SHAPE, "w is [0,2]");
+  FAILS(wtl_lowrank(ctx, bytes, 1, false, &rank, &kept, &a, &b), WTL_ERR_DTYPE, "w is u8");
+  FAILS(wtl_lowrank(ctx, w, 0, false, &rank, &kept, &a, &b), WTL_ERR_ARG, "energy is 0");
+  FAILS(wtl_lowrank(ctx, w, 1.01, false, &rank, &kept, &a, &b), WTL_ERR_ARG, "energy is 1.01");
   ((float *)wtl_tensor_data(w))[4] = INFINITY;
-  FAILS(wtl_lowrank(ctx, w, 1, &rank, &kept, &a, &b), WTL_ERR_NUMERIC, "NaN or an infinity");
+  FAILS(wtl_lowrank(ctx, w, 1, false, &rank, &kept, &a, &b), WTL_ERR_NUMERIC, "NaN or an infinity");
   assert_true(rank == 0 && !a && !b);
   wtl_tensor *all[] = { w, cube, none, bytes, full };
   for (int i = 0; i < 5; i++) wtl_tensor_release(all[i]);
@@ -605,7 +620,7 @@ static wtl_status lowrank_it(void *w) {
   wtl_tensor *a = NULL, *b = NULL;
   int64_t rank;
   double kept;
-  wtl_status s = wtl_lowrank(ctx, w, 0.3, &rank, &kept, &a, &b);
+  wtl_status s = wtl_lowrank(ctx, w, 0.3, false, &rank, &kept, &a, &b);
   if (s != WTL_OK) assert_true(!a && !b);
   wtl_tensor_release(a);
   wtl_tensor_release(b);
@@ -641,7 +656,7 @@ int main(void) {
     CASE(test_param),         CASE(test_param_misuse),
     CASE(test_truncate),      CASE(test_truncate_all),  CASE(test_truncate_misuse), CASE(test_prune),
     CASE(test_prune_strided), CASE(test_prune_sorted),  CASE(test_prune_misuse),    CASE(test_lowrank_by_hand),
-    CASE(test_lowrank_holds), CASE(test_lowrank_exact), CASE(test_lowrank_edges),   CASE(test_memory),
+    CASE(test_lowrank_holds), CASE(test_lowrank_exact), CASE(test_lowrank_full), CASE(test_lowrank_edges),   CASE(test_memory),
   };
   return cmocka_run_group_tests_name("compress", tests, NULL, NULL);
 }
