@@ -155,6 +155,8 @@ int wl_op_mean(lua_State *L);
 int wl_op_add(lua_State *L);
 int wl_op_sub(lua_State *L);
 int wl_op_mul(lua_State *L);
+int wl_op_div(lua_State *L);
+int wl_op_pow(lua_State *L);
 int wl_op_unm(lua_State *L);
 /* l_elements.c: methods that look at elements. */
 void wl_push_element(lua_State *L, const void *data, wtl_dtype d, int64_t at);

@@ -57,22 +57,83 @@ static int v_len(lua_State *L) {
   return 1;
 }
 
+/* The op on the value at index 1, its one attribute being the list of n integers; the result is pushed. */
+static void call_with_list(lua_State *L, const char *op, const char *attr, const int64_t *list, int n) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, (void *)wtl_op_find(op));
+  lua_pushcclosure(L, wl_op_call, 2);
+  lua_pushvalue(L, 1);
+  lua_createtable(L, 0, 1);
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    lua_pushinteger(L, list[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, attr);
+  lua_call(L, 2, 1);
+}
+
 /* x:reshape{...} and x:view{...}: sizes by position, as for tensors. */
 static int v_reshape(lua_State *L) {
   wtl_shape s;
   wl_check_shape(L, 2, "reshape", &s, NULL);
+  call_with_list(L, "reshape", "shape", s.size, s.ndim);
+  return 1;
+}
+
+static int v_permute(lua_State *L) {
+  int64_t dims[WTL_MAX_DIMS];
+  int n = wl_check_list(L, 2, "permute", dims, WTL_MAX_DIMS);
+  call_with_list(L, "permute", "dims", dims, n);
+  return 1;
+}
+
+static int v_transpose(lua_State *L) {
+  int n = value_shape(L)->ndim, d0 = wl_dim(L, 2, "transpose", n), d1 = wl_dim(L, 3, "transpose", n);
+  int64_t dims[WTL_MAX_DIMS];
+  for (int i = 0; i < n; i++) dims[i] = i == d0 ? d1 : i == d1 ? d0 : i;
+  call_with_list(L, "permute", "dims", dims, n);
+  return 1;
+}
+
+/* The part of the value at index 1 from `start` up to `stop` of a dim; pushed. */
+static void slice(lua_State *L, int dim, lua_Integer start, lua_Integer stop) {
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushlightuserdata(L, (void *)wtl_op_find("reshape"));
+  lua_pushlightuserdata(L, (void *)wtl_op_find("slice"));
   lua_pushcclosure(L, wl_op_call, 2);
   lua_pushvalue(L, 1);
-  lua_createtable(L, 0, 1);
-  lua_createtable(L, s.ndim, 0);
-  for (int i = 0; i < s.ndim; i++) {
-    lua_pushinteger(L, s.size[i]);
-    lua_rawseti(L, -2, i + 1);
-  }
-  lua_setfield(L, -2, "shape");
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, dim);
+  lua_setfield(L, -2, "dim");
+  lua_pushinteger(L, start);
+  lua_setfield(L, -2, "start");
+  lua_pushinteger(L, stop);
+  lua_setfield(L, -2, "stop");
   lua_call(L, 2, 1);
+}
+
+static int v_narrow(lua_State *L) {
+  const wtl_shape *s = value_shape(L);
+  int dim = wl_dim(L, 2, "narrow", s->ndim);
+  lua_Integer start = luaL_checkinteger(L, 3), length = luaL_checkinteger(L, 4), size = s->size[dim];
+  if (start < 0 || length < 0 || start > size || length > size - start)
+    return wl_error(L, "narrow: %I elements from %I on do not lie in dimension %d, of size %I", length, start, dim, size);
+  slice(L, dim, start, start + length);
+  return 1;
+}
+
+static int v_select(lua_State *L) {
+  wtl_shape s = *value_shape(L);
+  int dim = wl_dim(L, 2, "select", s.ndim);
+  lua_Integer i = luaL_checkinteger(L, 3), size = s.size[dim];
+  if (i < 0) i += size;
+  if (i < 0 || i >= size) return wl_error(L, "select: index %I of dimension %d, of size %I", i, dim, size);
+  slice(L, dim, i, i + 1);
+  lua_replace(L, 1);
+  if (dim > 0) s.size[0] = 0; /* whatever the batch */
+  s.ndim--;
+  for (int d = dim; d < s.ndim; d++) s.size[d] = s.size[d + 1];
+  call_with_list(L, "reshape", "shape", s.size, s.ndim);
   return 1;
 }
 
@@ -101,7 +162,7 @@ static int v_index(lua_State *L) {
 }
 
 static int v_compare(lua_State *L) {
-  return no_value(L, "a comparison");
+  return wl_error(L, "symbolic value: a comparison has no value while the model is traced; x:lt(y), x:ge(y), ... are traced");
 }
 
 static int v_concat(lua_State *L) {
@@ -126,6 +187,10 @@ static const wl_fn value_methods[] = {
   { "reshape", v_reshape, "{sizes} -> value",
     "Another shape; one size may be -1, 0 keeps x's size at that place (write 0 for the batch)." },
   { "view", v_reshape, "{sizes} -> value", "As reshape." },
+  { "permute", v_permute, "{dims} -> value", "The dimensions in another order, negative ones from the end: a copy." },
+  { "transpose", v_transpose, "(d0, d1) -> value", "Two dimensions swapped." },
+  { "narrow", v_narrow, "(dim, start, length) -> value", "A part of one dimension (from 0)." },
+  { "select", v_select, "(dim, i) -> value", "One position of a dimension, which goes; i from 0, negative from the end." },
   { "sum", wl_op_sum, "(dim, ...) or {dims..., keepdim = false} -> value",
     "Sum over the dimensions given, or over all." },
   { "mean", wl_op_mean, "(dim, ...) or {dims..., keepdim = false} -> value",
@@ -136,6 +201,7 @@ static const wl_fn value_methods[] = {
 static const luaL_Reg value_meta[] = {
   { "__index", v_index }, { "__tostring", v_tostring }, { "__len", v_len }, { "__concat", v_concat },
   { "__add", wl_op_add }, { "__sub", wl_op_sub }, { "__mul", wl_op_mul }, { "__unm", wl_op_unm },
+  { "__div", wl_op_div }, { "__pow", wl_op_pow },
   { "__lt", v_compare }, { "__le", v_compare },
   { NULL, NULL }
 };

@@ -1,6 +1,7 @@
-/* l_ops.c - every row of ops.def as a Lua function: inputs by position, attributes as named fields of one table at
- * the end. Inputs that are all concrete run at once; a symbolic one among them makes the call part of its trace. The
- * operators of tensors and symbolic values are here too. Next: core/ops/ops.def, l_graph.c. */
+/* l_ops.c - every row of ops.def as a Lua function: inputs by position, numbers among them too, attributes as named
+ * fields of one table at the end or by position. Inputs that are all concrete run at once; a symbolic one among them
+ * makes the call part of its trace. The operators of tensors and symbolic values are here too. Next: core/ops/ops.def,
+ * l_graph.c. */
 #include "box.h"
 
 #include <math.h>
@@ -141,17 +142,54 @@ static int apply(lua_State *L, wl_ctx *c, const wtl_op *op, const wtl_attr *attr
   return wtl_op_outputs(op);
 }
 
+/* A number at idx becomes a scalar tensor of the other operand's type. */
+static void scalar_operand(lua_State *L, wl_ctx *c, int idx, int other) {
+  wtl_dtype d = WTL_F64; /* beside a symbolic value: the trace converts */
+  wtl_shape scalar = { 0 };
+  if (lua_type(L, idx) != LUA_TNUMBER) return;
+  if (wl_test(L, other, &wl_tensor_class)) d = wtl_tensor_dtype(wl_check_obj(L, other, &wl_tensor_class));
+  else if (wl_test(L, other, &wl_param_class)) d = wtl_tensor_dtype(wl_check_tensor(L, other));
+  wl_box *b = wl_tensor_new(L, c, d, &scalar);
+  wl_try(L, c, wtl_tensor_fill(b->obj, lua_tonumber(L, idx)));
+  lua_replace(L, idx);
+}
+
+/* Numbers among the n_in inputs, beside one that is none. */
+static void scalar_operands(lua_State *L, wl_ctx *c, int n_in) {
+  int other = 1;
+  while (other <= n_in && lua_type(L, other) != LUA_TUSERDATA) other++;
+  if (other > n_in) return;
+  for (int i = 1; i <= n_in; i++) scalar_operand(L, c, i, other);
+}
+
+/* What stands behind the inputs are attributes in their order, x:softmax(1): made a table of them, which is pushed. */
+static void positional_attrs(lua_State *L, const wtl_op *op, int n_in, int given) {
+  lua_createtable(L, 0, given - n_in);
+  for (int i = n_in; i < given; i++) {
+    if (i - n_in >= wtl_op_attrs(op) || lua_isuserdata(L, i + 1))
+      wl_error(L, "%s: %d inputs given, it takes %d", wtl_op_name(op), given, n_in);
+    lua_pushvalue(L, i + 1);
+    lua_setfield(L, -2, wtl_op_attr(op, i - n_in)->name);
+  }
+}
+
 int wl_op_call(lua_State *L) {
   const wtl_op *op = lua_touserdata(L, lua_upvalueindex(2));
+  wl_ctx *c = wl_ctx_of(L);
   wtl_attr attrs[WTL_MAX_ATTRS];
   int n_in = wtl_op_inputs(op, NULL), given = lua_gettop(L);
   int table = given > 0 && lua_istable(L, given) ? given : 0;
   if (table) given--;
-  if (given > n_in) return wl_error(L, "%s: %d inputs given, it takes %d", wtl_op_name(op), given, n_in);
+  if (given > n_in && table) return wl_error(L, "%s: %d inputs given, it takes %d", wtl_op_name(op), given, n_in);
+  if (given > n_in) {
+    positional_attrs(L, op, n_in, given);
+    table = lua_gettop(L);
+  }
   wl_op_attrs(L, table, op, attrs);
   if (table) lua_remove(L, table);
   lua_settop(L, n_in);
-  return apply(L, wl_ctx_of(L), op, attrs, n_in);
+  scalar_operands(L, c, n_in);
+  return apply(L, c, op, attrs, n_in);
 }
 
 /* ---- methods and operators ------------------------------------------------------------------------ */
@@ -209,57 +247,42 @@ int wl_op_mean(lua_State *L) {
   return reduce(L, "mean");
 }
 
-/* A number at idx becomes a scalar tensor of the other operand's type. */
-static void scalar_operand(lua_State *L, wl_ctx *c, int idx, int other) {
-  wtl_dtype d = WTL_F64; /* beside a symbolic value: the trace converts */
-  wtl_shape scalar = { 0 };
-  if (lua_type(L, idx) != LUA_TNUMBER) return;
-  if (wl_test(L, other, &wl_tensor_class)) d = wtl_tensor_dtype(wl_check_obj(L, other, &wl_tensor_class));
-  else if (wl_test(L, other, &wl_param_class)) d = wtl_tensor_dtype(wl_check_tensor(L, other));
-  wl_box *b = wl_tensor_new(L, c, d, &scalar);
-  wl_try(L, c, wtl_tensor_fill(b->obj, lua_tonumber(L, idx)));
-  lua_replace(L, idx);
-}
-
 /* Operands at 1 and 2; the result is pushed. */
 static int binary(lua_State *L, const char *name) {
   const wtl_op *op = wtl_op_find(name);
   wl_ctx *c = wl_ctx_of(L);
   wtl_attr attrs[WTL_MAX_ATTRS];
-  scalar_operand(L, c, 1, 2);
-  scalar_operand(L, c, 2, 1);
+  lua_settop(L, 2);
+  scalar_operands(L, c, 2);
   wl_op_attrs(L, 0, op, attrs);
   return apply(L, c, op, attrs, 2);
 }
 
 int wl_op_add(lua_State *L) {
-  lua_settop(L, 2);
   return binary(L, "add");
 }
 
+int wl_op_sub(lua_State *L) {
+  return binary(L, "sub");
+}
+
 int wl_op_mul(lua_State *L) {
-  lua_settop(L, 2);
   return binary(L, "mul");
 }
 
+int wl_op_div(lua_State *L) {
+  return binary(L, "div");
+}
+
+int wl_op_pow(lua_State *L) {
+  return binary(L, "pow");
+}
+
+/* -x is x*(-1), which is exact. */
 int wl_op_unm(lua_State *L) {
   lua_settop(L, 1);
   lua_pushinteger(L, -1);
   return binary(L, "mul");
-}
-
-/* a - b is a + b*(-1), which is exact. */
-int wl_op_sub(lua_State *L) {
-  lua_settop(L, 2);
-  lua_insert(L, 1); /* b, a */
-  lua_pushinteger(L, -1);
-  lua_insert(L, 2); /* b, -1, a */
-  if (lua_type(L, 1) == LUA_TNUMBER) lua_pushnumber(L, -lua_tonumber(L, 1));
-  else binary(L, "mul");
-  lua_copy(L, 3, 1);
-  lua_replace(L, 2);
-  lua_settop(L, 2); /* a, -b */
-  return binary(L, "add");
 }
 
 /* ---- ops.help, ops.list ---------------------------------------------------------------------------- */

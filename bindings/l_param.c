@@ -218,6 +218,7 @@ static const wl_fn methods[] = {
 static const luaL_Reg meta[] = {
   { "__tostring", p_tostring },
   { "__add", wl_op_add }, { "__sub", wl_op_sub }, { "__mul", wl_op_mul }, { "__unm", wl_op_unm },
+  { "__div", wl_op_div }, { "__pow", wl_op_pow },
   { NULL, NULL }
 };
 

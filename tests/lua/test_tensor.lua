@@ -173,6 +173,42 @@ test("operators and ops at once", function()
   equal(wattle.ones{ 1, 1, 4, 4 }:max_pool2d{ kernel_size = 2 }:shape(), { 1, 1, 2, 2 })
 end)
 
+test("numbers stand beside tensors in every operator and op", function()
+  local a = wattle.tensor({ 1, -2, 4 }, "f64")
+  equal((a / 2):tolist(), { 0.5, -1.0, 2.0 })
+  equal((2 / a):tolist(), { 2.0, -1.0, 0.5 })
+  equal((a ^ 2):tolist(), { 1.0, 4.0, 16.0 })
+  equal((2 ^ a):tolist(), { 2.0, 0.25, 16.0 })
+  equal((a / wattle.tensor({ 2 }, "f64") - a):tolist(), { -0.5, 1.0, -2.0 })
+  equal(-2 ^ 2 - -(a ^ 2):get(2), 12.0, "Lua's precedence")
+  equal(a:maximum(0):tolist(), { 1.0, 0.0, 4.0 })
+  equal(ops.minimum(0, a):tolist(), { 0.0, -2.0, 0.0 })
+  equal(a:gt(0):tolist(), { 1.0, 0.0, 1.0 })
+  equal(ops.le(1, a):tolist(), { 1.0, 0.0, 1.0 })
+  equal(a:lt(0):where(0, a):tolist(), { 1.0, 0.0, 4.0 })
+  equal(ops.where(a:ne(4), 1, 2):tolist(), { 1.0, 1.0, 2.0 })
+  equal((a / 0):tolist(), { math.huge, -math.huge, math.huge })
+  local p = core.param(wattle.tensor { 2, 4 })
+  equal((p / 2):tolist(), { 1.0, 2.0 })
+  equal((1 - p ^ 2):tolist(), { -3.0, -15.0 })
+  equal(ops.maximum(p, 3):tolist(), { 3.0, 4.0 })
+end)
+
+test("attributes by position", function()
+  local a = wattle.tensor { { 1, 1 }, { 0, 0 } }
+  equal(a:softmax(1):tolist(), { { 0.5, 0.5 }, { 0.5, 0.5 } })
+  equal(a:softmax(1):tolist(), a:softmax{ dim = -1 }:tolist())
+  equal(wattle.tensor{ -2, 0, 3 }:clamp(-1, 2):tolist(), { -1.0, 0.0, 2.0 })
+  equal(wattle.tensor{ -2, 0, 3 }:clamp{ max = 2 }:tolist(), { -2.0, 0.0, 2.0 })
+  raises(function() a:softmax() end, "softmax: dim must be given")
+  raises(function() a:softmax(2) end, "softmax: x is %[2,2%]; it has no dim 2")
+  raises(function() a:softmax(0.5) end, "softmax: dim must be an integer")
+  raises(function() a:softmax(a) end, "softmax: 2 inputs given, it takes 1")
+  raises(function() a:clamp(1, 2, 3) end, "clamp: 4 inputs given, it takes 1")
+  raises(function() a:clamp(1, { max = 2 }) end, "clamp: 2 inputs given, it takes 1")
+  raises(function() a:clamp(2, 1) end, "clamp: min is 2, max is 1")
+end)
+
 test("wrong calls of ops say what is right", function()
   local x, w = wattle.ones{ 1, 1, 3, 3 }, wattle.ones{ 1, 1, 2, 2 }
   raises(function() ops.conv2d(x, w, nil, { strid = 2 }) end, "conv2d: unknown option 'strid'; did you mean 'stride'?")
@@ -220,6 +256,9 @@ test("the trace's values: shapes now, numbers never", function()
   equal(y:shape(), { 4, 3, 1 })
   equal(y:mean(1, 2):shape(), { 4 })
   equal(y:flatten():shape(), { 4, 3 })
+  y = (1 / x - 2 / x ^ 2):exp():maximum(0):softmax(1)
+  equal(y:shape(), { 4, 3 })
+  equal((x:gt(0):where(x, -x) - x:abs()):clamp(0, 1):shape(), { 4, 3 })
   for _, name in ipairs{ "item", "tolist", "get", "set", "max", "argmax", "tobytes", "equal", "clone" } do
     raises(function() return x[name](x) end, "symbolic value: " .. name .. " has no value while the model is traced")
   end
@@ -466,7 +505,7 @@ local attempts = {
   end,
   ops = function()
     local a = wattle.ones{ 4, 4 }
-    return { a + a, a * 2, a - a, -a, a:matmul(a), a:sum(0), a:mean(), a:relu() }
+    return { a + a, a * 2, a - a, -a, a:matmul(a), a:sum(0), a:mean(), a:relu(), a / 2, 2 ^ a, a:maximum(0), a:softmax(1) }
   end,
   conv = function() return ops.conv2d(wattle.ones{ 1, 1, 5, 5 }, wattle.ones{ 2, 1, 3, 3 }, nil, { padding = 1 }) end,
   param = function()
