@@ -85,6 +85,16 @@ Net(
   equal(tostring(nn.ReLU()), "ReLU()")
   equal(tostring(nn.Flatten()), "Flatten(start_dim=1, end_dim=-1)")
   equal(tostring(nn.MaxPool2d{ kernel_size = 2 }), "MaxPool2d(kernel_size=2, stride=2, padding=0)")
+  equal(tostring(nn.AvgPool2d{ kernel_size = 3, stride = 2, padding = 1 }),
+        "AvgPool2d(kernel_size=3, stride=2, padding=1)")
+  equal(tostring(nn.AdaptiveAvgPool2d{ output_size = { 1, 2 } }), "AdaptiveAvgPool2d(output_size=(1, 2))")
+  equal(tostring(nn.AdaptiveAvgPool2d{ output_size = 1 }), "AdaptiveAvgPool2d(output_size=1)")
+  equal(tostring(nn.Dropout()), "Dropout(p=0.5, inplace=False)")
+  equal(tostring(nn.Sigmoid()), "Sigmoid()")
+  equal(tostring(nn.Tanh()), "Tanh()")
+  equal(tostring(nn.Softmax{ dim = 1 }), "Softmax(dim=1)")
+  equal(tostring(nn.LogSoftmax{ dim = -1 }), "LogSoftmax(dim=-1)")
+  equal(tostring(nn.ZeroPad2d{ padding = 2 }), "ZeroPad2d((2, 2, 2, 2))")
   equal(tostring(nn.class()()), "Module()")
 end)
 
@@ -163,6 +173,25 @@ test("wrong options are errors that say what is right", function()
   raises(function() nn.Linear{ in_features = 2, out_features = 1, bias = 0 } end, "true or false")
   raises(function() nn.BatchNorm2d{ num_features = 2, momentum = 2 } end, "momentum must be a number from 0 to 1")
   raises(function() nn.MaxPool2d{ kernel_size = 2, padding = 2 } end, "half of kernel_size")
+  raises(function() nn.AvgPool2d{ kernel_size = 2, pading = 1 } end, "did you mean 'padding'")
+  raises(function() nn.AvgPool2d{ kernel_size = 2, padding = 2 } end, "half of kernel_size")
+  raises(function() nn.AdaptiveAvgPool2d{ size = 2 } end, "output_size")
+  raises(function() nn.AdaptiveAvgPool2d{} end, "output_size must be an integer")
+  raises(function() nn.Dropout{ rate = 0.5 } end, "unknown option 'rate'")
+  raises(function() nn.Dropout{ p = 1 } end, "below 1")
+  raises(function() nn.Dropout{ p = -0.1 } end, "p must be a number from 0 to 1")
+  raises(function() nn.Softmax() end, "one table")
+  raises(function() nn.Softmax{} end, "dim must be an integer")
+  raises(function() nn.LogSoftmax{ dims = 1 } end, "did you mean 'dim'")
+  raises(function() nn.Sigmoid{ inplace = true } end, "unknown option 'inplace'")
+  raises(function() nn.ZeroPad2d{ padding = { 1, 1 } } end, "{left, right, top, bottom}")
+  raises(function() nn.ZeroPad2d{ padding = -1 } end, "at least 0")
+  local conv = { in_channels = 1, out_channels = 1, kernel_size = 2, padding = "same" }
+  raises(function() nn.Conv2d(conv) end, "uneven")
+  conv.kernel_size, conv.stride = 3, 2
+  raises(function() nn.Conv2d(conv) end, "needs stride 1")
+  conv.padding = "sane"
+  raises(function() nn.Conv2d(conv) end, "padding must be an integer")
   raises(function() return nn.Linaer end, "did you mean nn.Linear")
   raises(function() nn.class()()(wattle.zeros{ 1 }) end, "no forward")
 end)
@@ -199,6 +228,99 @@ test("Conv2d's bound is 1/sqrt(fan_in), for the bias too", function()
   end
 end)
 
+-- Mean, second and fourth moment of n draws within 5 standard deviations of the distribution's: "uniform" in +-scale,
+-- or "normal" with standard deviation scale.
+local function distributed(tensor, kind, scale)
+  local x = tensor:to("f64") * (1 / scale)
+  local n, square = x:numel(), x * x
+  local second, fourth = square:mean():item(), (square * square):mean():item()
+  local uniform = kind == "uniform"
+  local function close(got, want, sd) return math.abs(got - want) <= 5 * sd / math.sqrt(n) end
+  return close(x:mean():item(), 0, uniform and math.sqrt(1 / 3) or 1)
+    and close(second, uniform and 1 / 3 or 1, uniform and math.sqrt(1 / 5 - 1 / 9) or math.sqrt(2))
+    and close(fourth, uniform and 1 / 5 or 3, uniform and math.sqrt(1 / 9 - 1 / 25) or math.sqrt(96))
+    and (not uniform or x:max() <= 1 + 1e-6 and x:min() >= -1 - 1e-6)
+end
+
+-- The right distribution, and no other one near it: the test can fail.
+local function drawn(tensor, kind, scale, what)
+  check(distributed(tensor, kind, scale), what)
+  check(not distributed(tensor, kind, 1.07 * scale) and not distributed(tensor, kind, scale / 1.07), what .. ": too lenient")
+  check(not distributed(tensor, kind == "uniform" and "normal" or "uniform", scale), what .. ": any distribution would do")
+end
+
+test("default values are distributed as PyTorch's", function()
+  local net = nn.initialise(nn.Sequential{
+    nn.Conv2d{ in_channels = 64, out_channels = 64, kernel_size = 3 },
+    nn.Conv2d{ in_channels = 64, out_channels = 128, kernel_size = 3, groups = 4 },
+    nn.Linear{ in_features = 300, out_features = 100 },
+    nn.Linear{ in_features = 4, out_features = 20000 },
+    nn.Conv2d{ in_channels = 8, out_channels = 20000, kernel_size = { 1, 3 }, groups = 8 },
+    nn.BatchNorm2d{ num_features = 5 } }, 3)
+  drawn(net[1].weight:tensor(), "uniform", 1 / math.sqrt(64 * 9), "Conv2d.weight")
+  drawn(net[2].weight:tensor(), "uniform", 1 / math.sqrt(16 * 9), "grouped Conv2d.weight")
+  drawn(net[3].weight:tensor(), "uniform", 1 / math.sqrt(300), "Linear.weight")
+  drawn(net[4].bias:tensor(), "uniform", 1 / math.sqrt(4), "Linear.bias")
+  drawn(net[5].bias:tensor(), "uniform", 1 / math.sqrt(3), "grouped Conv2d.bias")
+  check(net[6].weight:tensor():equal(wattle.ones{ 5 }) and net[6].bias:tensor():equal(wattle.zeros{ 5 }))
+  check(net[6].running_var:tensor():equal(wattle.ones{ 5 }) and net[6].running_mean:tensor():equal(wattle.zeros{ 5 }))
+end)
+
+test("nn.init draws what torch.nn.init draws", function()
+  local conv = nn.Conv2d{ in_channels = 64, out_channels = 128, kernel_size = 3, groups = 4 } -- fans 144 and 1152
+  local w = conv.weight
+  local cases = {
+    { "kaiming_uniform", nil, "uniform", math.sqrt(6 / 144) },
+    { "kaiming_uniform", { a = math.sqrt(5) }, "uniform", math.sqrt(1 / 144) },
+    { "kaiming_uniform", { mode = "fan_out", nonlinearity = "tanh" }, "uniform", 5 / 3 * math.sqrt(3 / 1152) },
+    { "kaiming_normal", { mode = "fan_out", nonlinearity = "relu" }, "normal", math.sqrt(2 / 1152) },
+    { "kaiming_normal", { nonlinearity = "linear" }, "normal", math.sqrt(1 / 144) },
+    { "xavier_uniform", { gain = 2 }, "uniform", 2 * math.sqrt(6 / (144 + 1152)) },
+    { "xavier_normal", nil, "normal", math.sqrt(2 / (144 + 1152)) },
+    { "uniform", { a = -3, b = 3 }, "uniform", 3 },
+    { "normal", { std = 0.02 }, "normal", 0.02 },
+  }
+  for i, case in ipairs(cases) do
+    check(nn.init[case[1]](w, case[2]) == w)
+    local nan = w:tensor():sum():item()
+    check((nan ~= nan) == (i == 1), "drawn when the name is known, and from then on at once")
+    nn.initialise(conv)
+    drawn(w:tensor(), case[3], case[4], case[1])
+  end
+  local mean = nn.init.normal(w, { mean = 2 }):tensor():mean():item()
+  check(math.abs(mean - 2) < 5 / math.sqrt(w:tensor():numel()), mean)
+  local b = conv.bias
+  check(nn.init.constant(b, 0.25):tensor():equal(wattle.full({ 128 }, 0.25)))
+  check(nn.init.ones(b):tensor():equal(wattle.ones{ 128 }))
+  check(nn.init.zeros(b):tensor():equal(wattle.zeros{ 128 }))
+  near(nn.init.calculate_gain("leaky_relu", 0.2), math.sqrt(2 / 1.04), 1e-12)
+  raises(function() nn.init.kaiming_normal(b) end, "fans need at least 2")
+  raises(function() nn.init.kaiming_normal(w, { nonlinearity = "rleu" }) end, "did you mean 'relu'")
+  raises(function() nn.init.kaiming_normal(w, { mod = "fan_in" }) end, "did you mean 'mode'")
+  raises(function() nn.init.kaiming_normal(w, { mode = "fan" }) end, "'fan_in' or 'fan_out'")
+  raises(function() nn.init.uniform(w, { a = 2 }) end, "above b")
+  raises(function() nn.init.normal(w, { std = -1 }) end, "negative")
+  raises(function() nn.init.normal(w, { std = "1" }) end, "must be a number")
+  raises(function() nn.init.zeros(wattle.zeros{ 1 }) end, "must be a parameter")
+  raises(function() nn.init.constant(w) end, "must be a number")
+end)
+
+test("nn.init goes by seed and full name, whenever it is called", function()
+  local function net(early)
+    local n = nn.Sequential(nn.Linear{ in_features = 3, out_features = 4 }, nn.Linear{ in_features = 4, out_features = 4 })
+    if early then nn.init.xavier_normal(n[2].weight) end
+    n:parameters()
+    if not early then nn.init.xavier_normal(n[2].weight) end
+    return n[2].weight:tensor()
+  end
+  check(net(true):equal(net(false)))
+  local want = core.normal(wattle.zeros{ 4, 4 }, core.seed(), "init", "1.weight", 0, 0, math.sqrt(2 / 8))
+  check(net(true):equal(want))
+  local n = nn.Linear{ in_features = 2, out_features = 2 }
+  nn.init.zeros(n.weight) -- takes the place of the draw that was waiting
+  check(n:state_dict().weight:equal(wattle.zeros{ 2, 2 }))
+end)
+
 test("what is assigned before the first use is kept", function()
   local fc = nn.Linear{ in_features = 2, out_features = 2 }
   check(fc.weight:tensor():sum():item() ~= fc.weight:tensor():sum():item(), "NaN until drawn")
@@ -206,6 +328,103 @@ test("what is assigned before the first use is kept", function()
   check(fc:state_dict().weight:equal(wattle.tensor{ { 1, 2 }, { 3, 4 } }))
   local bias = fc:state_dict().bias:sum():item()
   check(bias == bias, "the other one is drawn")
+end)
+
+-- ---- layers and what they compute ----------------------------------------------------------------------------
+
+test("layers are their ops", function()
+  local x = wattle.randn{ 2, 4, 7, 5 }
+  check(nn.AvgPool2d{ kernel_size = 3, stride = 2, padding = 1, count_include_pad = false }(x):equal(
+    nn.avg_pool2d(x, { kernel_size = 3, stride = 2, padding = 1, count_include_pad = false })))
+  check(nn.AdaptiveAvgPool2d{ output_size = 1 }(x):flatten():equal(nn.GlobalAvgPool2d()(x)))
+  check(nn.ZeroPad2d{ padding = { 1, 0, 2, 3 } }(x):narrow(2, 2, 7):narrow(3, 1, 5):equal(x))
+  check(nn.Sigmoid()(x):equal(nn.sigmoid(x)) and nn.Tanh()(x):equal(nn.tanh(x)))
+  check(nn.Softmax{ dim = 1 }(x):equal(nn.softmax(x, { dim = 1 })))
+  check(nn.LogSoftmax{ dim = -1 }(x):equal(nn.log_softmax(x, { dim = 3 })))
+  local same = nn.initialise(nn.Conv2d{ in_channels = 4, out_channels = 4, kernel_size = { 3, 5 }, dilation = { 2, 1 },
+                                        padding = "same", groups = 2 }, 1)
+  equal(table.concat(same(x):shape(), ","), "2,4,7,5")
+  check(same(x):equal(nn.conv2d(x, same.weight, same.bias, { padding = { 2, 2 }, dilation = { 2, 1 }, groups = 2 })))
+end)
+
+test("shape methods of symbolic values are those of tensors", function()
+  local x = wattle.randn{ 2, 3, 4, 5 }
+  local expected = { x:permute{ 0, -1, 1, 2 }, x:transpose(1, 3), x:narrow(2, 1, 2), x:select(1, -1), x:select(0, 1) }
+  local graph = core.trace("f32")
+  local v = graph:input("x", "f32", { 2, 3, 4, 5 })
+  local values = { v:permute{ 0, -1, 1, 2 }, v:transpose(1, 3), v:narrow(2, 1, 2), v:select(1, -1), v:select(0, 1) }
+  for i, value in ipairs(values) do
+    graph:output("y" .. i, value)
+    equal(table.concat(value:shape(), ","), table.concat(expected[i]:shape(), ","))
+  end
+  raises(function() v:narrow(1, 2, 2) end, "do not lie in dimension 1")
+  raises(function() v:select(1, 3) end, "index 3 of dimension 1")
+  raises(function() v:permute{ 0, 1 } end, "2 dims are given")
+  local got = { core.compile(graph, {}):forward(x) }
+  for i, tensor in ipairs(expected) do check(got[i]:equal(tensor:contiguous()), i) end
+end)
+
+test("split is torch.split", function()
+  local x = wattle.randn{ 2, 7 }
+  local a, b, c, d = nn.split(x, 3, 1)
+  check(a:equal(x:narrow(1, 0, 3):contiguous()) and b:equal(x:narrow(1, 3, 3):contiguous()))
+  check(c:equal(x:narrow(1, 6, 1):contiguous()) and d == nil)
+  a, b, c = nn.split(x, { 5, 2 }, -1)
+  check(a:equal(x:narrow(1, 0, 5):contiguous()) and b:equal(x:narrow(1, 5, 2):contiguous()) and c == nil)
+  check(nn.concat(a, b, { dim = 1 }):equal(x))
+  a, b = nn.split(x, 1)
+  check(b:equal(x:narrow(0, 1, 1)))
+  raises(function() nn.split(x, { 5, 3 }, 1) end, "add up to 8, dim 1 has 7")
+  raises(function() nn.split(x, 0) end, "never end")
+  raises(function() nn.split(x, 1.5) end, "integers")
+end)
+
+test("dropout drops the same elements in every layout", function()
+  local net = nn.initialise(nn.Sequential{ nn.Conv2d{ in_channels = 3, out_channels = 17, kernel_size = 3 }, nn.Dropout() }, 1)
+  local x = wattle.randn{ 2, 3, 9, 9 }
+  local function dropped(backend)
+    local plan = net:compile{ input = { 2, 3, 9, 9 }, mode = "train", backend = backend, seed = 4 }
+    local y = plan:forward(x)
+    return nn.eq(y, wattle.zeros{ 1 })
+  end
+  local want = dropped "reference"
+  check(want:mean():item() > 0.4 and want:mean():item() < 0.6)
+  check(dropped "auto":equal(want))
+end)
+
+test("dropout follows the mode, and a step has one mask", function()
+  local n = 40000
+  local Noisy = nn.class "Noisy"
+  function Noisy:init()
+    self.alpha = nn.Parameter(wattle.ones{ n })
+    self.drop = nn.Dropout{ p = 0.25 }
+  end
+  function Noisy:forward(x) return self.drop(x * self.alpha) end
+  local model, x = Noisy():to("f64"), wattle.ones{ 1, n, dtype = "f64" }
+  check(not model(x):equal(x) and model:eval()(x):equal(x), "at once")
+  model:train()
+  local function loss(out, y) return (out * y):sum() end
+  local y = (wattle.arange(n):to("f64") + 1):reshape{ 1, n }
+  local function step(threads, backend)
+    core.threads(threads)
+    local plan = model:compile{ input = { 1, n }, target = { 1, n, dtype = "f64" }, loss = loss, gradients = true,
+                                dtype = "f64", seed = 9 }
+    local value = plan:step(x, y)
+    return plan, value, plan:gradients().parameters.alpha
+  end
+  local before = core.threads()
+  local plan, value, first = step(1)
+  local dropped = n - first:count_nonzero()
+  check(math.abs(dropped - n / 4) <= 5 * math.sqrt(n * 3 / 16), dropped)
+  near(first:sum():item(), value, 1e-9 * value)                       -- what forward kept is what backward kept
+  check(worst(nn.relu(first), (nn.gt(first, wattle.zeros{ 1, dtype = "f64" }) * y * (4 / 3)):reshape{ n }) < 1e-9)
+  plan:step(x, y)
+  check(not plan:gradients().parameters.alpha:equal(first), "another step, another mask")
+  local _, value3, third = step(3)
+  check(third:equal(first) and value3 == value, "neither threads nor the plan change it")
+  core.threads(before)
+  local eval = model:compile{ input = { 1, n }, dtype = "f64", mode = "eval" }
+  check(eval:forward(x):equal(x), "a plan in evaluation drops nothing")
 end)
 
 -- ---- state dicts, clones, dtype ------------------------------------------------------------------------------

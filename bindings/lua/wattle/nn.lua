@@ -9,7 +9,7 @@
 --
 -- Fields that hold modules, parameters (nn.Parameter) or buffers (nn.Buffer) are the network; their paths are
 -- the names in the state dict. nn/module.lua has classes and what every module can do, nn/layers.lua the
--- layers, nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
+-- layers, nn/init.lua initial values (nn.init.kaiming_normal, ...), nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
 
 local wattle = require "wattle"
 local where = require "wattle.where"
@@ -22,6 +22,7 @@ local nn = {
   Buffer = module.Buffer,
   uniform = module.uniform,
   initialise = module.initialise,
+  init = require "wattle.nn.init",
   is_module = module.is_module,
   losses = require "wattle.nn.compile",
 }

@@ -70,13 +70,29 @@ end
 
 -- nn.Conv2d{in_channels =, out_channels =, kernel_size =, stride = 1, padding = 0, dilation = 1, groups = 1,
 -- bias = true} (torch.nn.Conv2d). x (N,C,H,W) -> (N,O,OH,OW), OH = floor((H + 2p - d(K-1) - 1)/s) + 1. Sizes
--- are one integer or {height, width}. Parameters: weight (O, C/groups, KH, KW), bias (O), drawn from
--- +-1/sqrt(fan_in) with fan_in = C/groups * KH * KW.
+-- are one integer or {height, width}. padding = "valid" is 0; "same", with stride 1, keeps H and W: d(K-1)/2, which
+-- must be whole (PyTorch pads unevenly then; nn.ZeroPad2d in front says so openly). Parameters: weight
+-- (O, C/groups, KH, KW), bias (O), drawn from +-1/sqrt(fan_in) with fan_in = C/groups * KH * KW.
 local Conv2d = module.class "Conv2d"
 layers.Conv2d = Conv2d
 
 local conv_options = { "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
                        "bias" }
+
+-- "same" as numbers.
+local function same_padding(conv, what)
+  local padding = {}
+  for i = 1, 2 do
+    local both = conv.dilation[i] * (conv.kernel_size[i] - 1)
+    if conv.stride[i] ~= 1 then where.raise('%s: padding = "same" needs stride 1, got %s', what, tuple(conv.stride)) end
+    if both % 2 == 1 then
+      where.raise('%s: padding = "same" would be uneven for kernel_size %s and dilation %s; put nn.ZeroPad2d in front',
+                  what, tuple(conv.kernel_size), tuple(conv.dilation))
+    end
+    padding[i] = both // 2
+  end
+  return padding
+end
 
 function Conv2d:init(o)
   local what = "nn.Conv2d"
@@ -85,8 +101,10 @@ function Conv2d:init(o)
   self.out_channels = count(o, "out_channels", what)
   self.kernel_size = pair(o, "kernel_size", what)
   self.stride = pair(o, "stride", what, 1)
-  self.padding = pair(o, "padding", what, 0, 0)
   self.dilation = pair(o, "dilation", what, 1)
+  if o.padding == "same" then self.padding = same_padding(self, what)
+  elseif o.padding == "valid" then self.padding = { 0, 0 }
+  else self.padding = pair(o, "padding", what, 0, 0) end
   self.groups = count(o, "groups", what, 1)
   if self.in_channels % self.groups ~= 0 or self.out_channels % self.groups ~= 0 then
     where.raise("nn.Conv2d: groups = %d must divide in_channels = %d and out_channels = %d",
@@ -173,7 +191,7 @@ function BatchNorm2d:extra_repr()
     self.num_features, ("%g"):format(self.eps), ("%g"):format(self.momentum), py(self.weight))
 end
 
--- ---- activation, pooling, shape ------------------------------------------------------------------------------
+-- ---- activation and dropout ----------------------------------------------------------------------------------
 
 -- nn.ReLU() (torch.nn.ReLU). Any shape; y = max(x, 0).
 local ReLU = module.class "ReLU"
@@ -187,37 +205,140 @@ function ReLU:forward(x)
   return ops.relu(x)
 end
 
--- nn.MaxPool2d{kernel_size =, stride = kernel_size, padding = 0} (torch.nn.MaxPool2d). x (N,C,H,W) ->
--- (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as -infinity.
-local MaxPool2d = module.class "MaxPool2d"
-layers.MaxPool2d = MaxPool2d
-
-function MaxPool2d:init(o)
-  local what = "nn.MaxPool2d"
-  options(o, { "kernel_size", "stride", "padding" }, what)
-  self.kernel_size = pair(o, "kernel_size", what)
-  self.stride = o.stride and pair(o, "stride", what) or self.kernel_size
-  self.padding = pair(o, "padding", what, 0, 0)
-  for i = 1, 2 do
-    if 2 * self.padding[i] > self.kernel_size[i] then
-      where.raise("nn.MaxPool2d: padding %s is more than half of kernel_size %s", tuple(self.padding),
-                  tuple(self.kernel_size))
-    end
+-- A class of modules without options over the op of one input.
+local function unary(name, op)
+  local class = module.class(name)
+  layers[name] = class
+  function class:init(o)
+    if o ~= nil then options(o, {}, "nn." .. name) end
+  end
+  function class:forward(x)
+    return ops[op](x)
   end
 end
 
-function MaxPool2d:forward(x)
-  return ops.max_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding })
+-- nn.Sigmoid() (torch.nn.Sigmoid). Any shape; y = 1/(1 + exp(-x)).
+unary("Sigmoid", "sigmoid")
+
+-- nn.Tanh() (torch.nn.Tanh). Any shape; y = tanh x.
+unary("Tanh", "tanh")
+
+-- A class of modules over the op of one input and a dim, which must be given.
+local function along(name, op)
+  local class, what = module.class(name), "nn." .. name
+  layers[name] = class
+  function class:init(o)
+    self.dim = count(options(o, { "dim" }, what), "dim", what, nil, -8)
+  end
+  function class:forward(x)
+    return ops[op](x, { dim = self.dim })
+  end
+  function class:extra_repr()
+    return ("dim=%d"):format(self.dim)
+  end
 end
+
+-- nn.Softmax{dim =} (torch.nn.Softmax). Any shape; y = exp(x) / sum over dim of exp(x). dim counts from 0, a negative
+-- one from the end.
+along("Softmax", "softmax")
+
+-- nn.LogSoftmax{dim =} (torch.nn.LogSoftmax). Any shape; y = x - log(sum over dim of exp(x)).
+along("LogSoftmax", "log_softmax")
+
+-- nn.Dropout{p = 0.5} (torch.nn.Dropout), 0 <= p < 1. Any shape; in training each element becomes 0 with probability p
+-- and x/(1-p) otherwise, drawn anew each step; in evaluation y = x. A plan's mode is that of compile.
+local Dropout = module.class "Dropout"
+layers.Dropout = Dropout
+
+function Dropout:init(o)
+  self.p = real(o == nil and {} or options(o, { "p" }, "nn.Dropout"), "p", "nn.Dropout", 0.5, 0, 1)
+  if self.p == 1 then where.raise "nn.Dropout: p = 1 would drop everything; it must be below 1" end
+end
+
+function Dropout:forward(x)
+  if not self.training then return x end
+  return ops.dropout(x, { p = self.p, training = true })
+end
+
+function Dropout:extra_repr()
+  return ("p=%g, inplace=False"):format(self.p)
+end
+
+-- ---- pooling and shape ---------------------------------------------------------------------------------------
 
 -- PyTorch prints what the user gave; here both forms print as one integer where height and width agree.
 local function brief(p)
   return p[1] == p[2] and tostring(p[1]) or tuple(p)
 end
 
-function MaxPool2d:extra_repr()
-  return ("kernel_size=%s, stride=%s, padding=%s"):format(brief(self.kernel_size), brief(self.stride),
-                                                          brief(self.padding))
+-- kernel_size, stride and padding of a pool into its fields.
+local function windows(pool, o, what)
+  pool.kernel_size = pair(o, "kernel_size", what)
+  pool.stride = o.stride and pair(o, "stride", what) or pool.kernel_size
+  pool.padding = pair(o, "padding", what, 0, 0)
+  for i = 1, 2 do
+    if 2 * pool.padding[i] > pool.kernel_size[i] then
+      where.raise("%s: padding %s is more than half of kernel_size %s", what, tuple(pool.padding),
+                  tuple(pool.kernel_size))
+    end
+  end
+end
+
+local function windows_repr(pool)
+  return ("kernel_size=%s, stride=%s, padding=%s"):format(brief(pool.kernel_size), brief(pool.stride),
+                                                          brief(pool.padding))
+end
+
+-- nn.MaxPool2d{kernel_size =, stride = kernel_size, padding = 0} (torch.nn.MaxPool2d). x (N,C,H,W) ->
+-- (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as -infinity.
+local MaxPool2d = module.class "MaxPool2d"
+layers.MaxPool2d = MaxPool2d
+
+function MaxPool2d:init(o)
+  windows(self, options(o, { "kernel_size", "stride", "padding" }, "nn.MaxPool2d"), "nn.MaxPool2d")
+end
+
+function MaxPool2d:forward(x)
+  return ops.max_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding })
+end
+
+MaxPool2d.extra_repr = windows_repr
+
+-- nn.AvgPool2d{kernel_size =, stride = kernel_size, padding = 0, count_include_pad = true} (torch.nn.AvgPool2d).
+-- x (N,C,H,W) -> (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as 0, or,
+-- without count_include_pad, not at all.
+local AvgPool2d = module.class "AvgPool2d"
+layers.AvgPool2d = AvgPool2d
+
+function AvgPool2d:init(o)
+  local what = "nn.AvgPool2d"
+  windows(self, options(o, { "kernel_size", "stride", "padding", "count_include_pad" }, what), what)
+  self.count_include_pad = flag(o, "count_include_pad", what, true)
+end
+
+function AvgPool2d:forward(x)
+  return ops.avg_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding,
+                             count_include_pad = self.count_include_pad })
+end
+
+AvgPool2d.extra_repr = windows_repr
+
+-- nn.AdaptiveAvgPool2d{output_size =} (torch.nn.AdaptiveAvgPool2d). x (N,C,H,W) -> (N,C,OH,OW), output_size being OH
+-- and OW: the mean over rows floor(i*H/OH) to ceil((i+1)*H/OH)-1, and columns likewise.
+local AdaptiveAvgPool2d = module.class "AdaptiveAvgPool2d"
+layers.AdaptiveAvgPool2d = AdaptiveAvgPool2d
+
+function AdaptiveAvgPool2d:init(o)
+  local what = "nn.AdaptiveAvgPool2d"
+  self.output_size = pair(options(o, { "output_size" }, what), "output_size", what)
+end
+
+function AdaptiveAvgPool2d:forward(x)
+  return ops.adaptive_avg_pool2d(x, { output_size = self.output_size })
+end
+
+function AdaptiveAvgPool2d:extra_repr()
+  return "output_size=" .. brief(self.output_size)
 end
 
 -- nn.GlobalAvgPool2d() (PyTorch: AdaptiveAvgPool2d(1), then flatten). x (N,C,H,W) -> (N,C), the mean over H and
@@ -250,6 +371,34 @@ end
 
 function Flatten:extra_repr()
   return ("start_dim=%d, end_dim=%d"):format(self.start_dim, self.end_dim)
+end
+
+-- nn.ZeroPad2d{padding =} (torch.nn.ZeroPad2d). x (N,C,H,W) -> (N,C,H+top+bottom,W+left+right), zeros around x;
+-- padding is one integer for all sides or {left, right, top, bottom}, none negative.
+local ZeroPad2d = module.class "ZeroPad2d"
+layers.ZeroPad2d = ZeroPad2d
+
+function ZeroPad2d:init(o)
+  local what = "nn.ZeroPad2d"
+  local given = options(o, { "padding" }, what).padding
+  if type(given) == "table" and #given ~= 4 then
+    where.raise("%s: padding must be one integer or {left, right, top, bottom}", what)
+  end
+  local padding = {}
+  for i = 1, 4 do
+    local side = given
+    if type(given) == "table" then side = given[i] end
+    padding[i] = count({ padding = side }, "padding", what, nil, 0)
+  end
+  self.padding = padding
+end
+
+function ZeroPad2d:forward(x)
+  return ops.pad(x, { pads = self.padding })
+end
+
+function ZeroPad2d:extra_repr()
+  return ("(%d, %d, %d, %d)"):format(table.unpack(self.padding))
 end
 
 -- nn.Identity() (torch.nn.Identity). Any shape; y = x. Options are accepted and unused, as PyTorch's are.

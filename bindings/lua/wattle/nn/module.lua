@@ -21,6 +21,8 @@ local instance = { __name = "nn.Module" } -- the metatable of every instance
 
 -- Parameters whose values have not been drawn yet: param -> {version, rule}. See initialise.
 local pending = setmetatable({}, { __mode = "k" })
+-- param -> its full name, as last seen from the model that it was drawn or compiled in.
+local names = setmetatable({}, { __mode = "k" })
 
 -- Modules whose forward is running, outermost first; and what compile is tracing: {graph, paths, training}.
 local frames = {}
@@ -122,6 +124,7 @@ local function initialise(model, seed)
   if next(pending) == nil then return model end
   for _, entry in ipairs(entries(model)) do
     local wait = pending[entry.param]
+    names[entry.param] = entry.name
     if wait then
       if entry.param:version() == wait.version then
         wait.rule(entry.param:tensor(), seed or core.seed(), entry.name)
@@ -131,6 +134,16 @@ local function initialise(model, seed)
     end
   end
   return model
+end
+
+-- Draws a parameter's value anew by a rule such as nn.uniform's: at once, with wattle.manual_seed's seed, where its full
+-- name is known already (the model was called, compiled or asked for its parameters before); else when it will be.
+local function redraw(p, rule)
+  local t = p:tensor():clone()
+  if names[p] then rule(t, core.seed(), names[p]) else t:fill_(0 / 0) end
+  p:assign(t)
+  if names[p] then p:constrain() end
+  pending[p] = not names[p] and { version = p:version(), rule = rule } or nil
 end
 
 -- ---- calls ---------------------------------------------------------------------------------------------------
@@ -192,6 +205,7 @@ end
 
 -- Runs fn while modules trace into graph; training says which mode they see.
 local function tracing(root, graph, training, fn)
+  for _, entry in ipairs(entries(root)) do names[entry.param] = entry.name end
   trace = { graph = graph, paths = paths_of(root), training = training }
   core.tracing(graph)
   local _ <close> = setmetatable({}, { __close = function()
@@ -509,6 +523,7 @@ function Module:clone()
       if wait and wait.version == value:version() then
         pending[new] = { version = new:version(), rule = wait.rule }
       end
+      names[new] = names[value]
       made[value] = new
       return new
     elseif type(value) == "table" and getmetatable(value) == nil then
@@ -534,7 +549,7 @@ end
 
 return {
   Module = Module, class = class, Parameter = new_parameter, Buffer = new_buffer, uniform = uniform,
-  initialise = initialise, is_module = is_module, is_param = is_param,
+  initialise = initialise, redraw = redraw, is_module = is_module, is_param = is_param,
   -- for compile and compress
   entries = entries, walk = walk, run = run, tracing = tracing, replace = replace,
   class_of = function(module) return rawget(module, RECORD).class end,
