@@ -149,7 +149,7 @@ const char *wl_opt_string(lua_State *L, int idx, const char *what, const char *k
 void wl_push_value(lua_State *L, wl_ctx *c, wtl_graph *g, wtl_value v); /* a symbolic value */
 void wl_op_attrs(lua_State *L, int idx, const wtl_op *op, wtl_attr attrs[WTL_MAX_ATTRS]); /* idx 0: none given */
 int wl_op_call(lua_State *L);                    /* upvalues: context, op; inputs, then a table of attributes */
-void wl_op_help(wtl_text *t, const wtl_op *op);
+void wl_op_help(lua_State *L, wtl_text *t, const wtl_op *op); /* t is boxed: raises when memory is gone */
 int wl_op_sum(lua_State *L);                     /* of tensors and symbolic values: l_ops.c */
 int wl_op_mean(lua_State *L);
 int wl_op_add(lua_State *L);

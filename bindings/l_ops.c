@@ -287,29 +287,25 @@ int wl_op_unm(lua_State *L) {
 
 /* ---- ops.help, ops.list ---------------------------------------------------------------------------- */
 
-static void help_default(wtl_text *t, const wtl_attr_spec *s) {
-  wtl_text_add(t, "%s", s->name);
-  if (s->kind == WTL_ATTR_REAL) {
-    if (!isnan(s->f)) wtl_text_add(t, " = %g", s->f);
-  } else if (s->kind == WTL_ATTR_FLAG) {
-    wtl_text_add(t, " = %s", s->i ? "true" : "false");
-  } else if (s->kind == WTL_ATTR_LIST) {
-    wtl_text_add(t, " = {}");
-  } else if (s->i != INT64_MIN) {
-    wtl_text_add(t, " = %lld", (long long)s->i);
-  }
+static wtl_status help_default(wtl_text *t, const wtl_attr_spec *s) {
+  if (s->kind == WTL_ATTR_REAL) return isnan(s->f) ? WTL_OK : wtl_text_add(t, " = %g", s->f);
+  if (s->kind == WTL_ATTR_FLAG) return wtl_text_add(t, " = %s", s->i ? "true" : "false");
+  if (s->kind == WTL_ATTR_LIST) return wtl_text_add(t, " = {}");
+  return s->i == INT64_MIN ? WTL_OK : wtl_text_add(t, " = %lld", (long long)s->i);
 }
 
-void wl_op_help(wtl_text *t, const wtl_op *op) {
-  int required, n = wtl_op_inputs(op, &required);
-  wtl_text_add(t, "%s(", wtl_op_name(op));
-  for (int i = 0; i < n; i++) wtl_text_add(t, "%s%s", i ? ", " : "", wtl_op_input_name(op, i));
+void wl_op_help(lua_State *L, wtl_text *t, const wtl_op *op) {
+  wl_ctx *c = wl_ctx_of(L);
+  int n = wtl_op_inputs(op, NULL);
+  wl_try(L, c, wtl_text_add(t, "%s(", wtl_op_name(op)));
+  for (int i = 0; i < n; i++) wl_try(L, c, wtl_text_add(t, "%s%s", i ? ", " : "", wtl_op_input_name(op, i)));
   for (int i = 0; i < wtl_op_attrs(op); i++) {
-    wtl_text_add(t, i ? ", " : n ? ", {" : "{");
-    help_default(t, wtl_op_attr(op, i));
+    const wtl_attr_spec *s = wtl_op_attr(op, i);
+    wl_try(L, c, wtl_text_add(t, "%s%s", i ? ", " : n ? ", {" : "{", s->name));
+    wl_try(L, c, help_default(t, s));
   }
-  wtl_text_add(t, "%s) -> %d\n", wtl_op_attrs(op) ? "}" : "", wtl_op_outputs(op));
-  wtl_text_add(t, "  %s\n  %s\n", wtl_op_formula(op), wtl_op_help(op));
+  wl_try(L, c, wtl_text_add(t, "%s) -> %d\n", wtl_op_attrs(op) ? "}" : "", wtl_op_outputs(op)));
+  wl_try(L, c, wtl_text_add(t, "  %s\n  %s\n", wtl_op_formula(op), wtl_op_help(op)));
 }
 
 static const wtl_op *check_op(lua_State *L, const char *what, int idx) {
@@ -326,7 +322,7 @@ static const wtl_op *check_op(lua_State *L, const char *what, int idx) {
 static int ops_help(lua_State *L) {
   const wtl_op *op = check_op(L, "ops.help", 1);
   wtl_text *t = wl_text_new(L, wl_ctx_of(L));
-  wl_op_help(t, op);
+  wl_op_help(L, t, op);
   return wl_text_finish(L, -1);
 }
 

@@ -87,7 +87,7 @@ static int help(lua_State *L) {
   const wtl_op *op = wtl_op_find(last ? last + 1 : name);
   if (op && last && !wtl_op_internal(op)) {
     wtl_text *t = wl_text_new(L, wl_ctx_of(L));
-    wl_op_help(t, op);
+    wl_op_help(L, t, op);
     return wl_text_finish(L, -1);
   }
   if (last && *last == ':' && strcmp(last, ":close") == 0) {
