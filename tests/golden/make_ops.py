@@ -431,6 +431,30 @@ def sgd_update():
     return o
 
 
+def adam_update():
+    """Three steps of torch.optim.Adam or AdamW, each a case: m and v start at zero, step t has 1 - beta^t in h."""
+    o = Fixture("adam_update")
+    for kind, optimizer, betas, eps, decay in (
+            ("adam", torch.optim.Adam, (0.9, 0.999), 1e-8, 0.0), ("adam_decay", torch.optim.Adam, (0.8, 0.99), 1e-6, 1e-2),
+            ("adamw", torch.optim.AdamW, (0.9, 0.999), 1e-8, 1e-2)):
+        p = randn(17)
+        opt = optimizer([p], lr=0.1, betas=betas, eps=eps, weight_decay=decay)
+        m, v = torch.zeros_like(p), torch.zeros_like(p)
+        for t in (1, 2, 3):
+            case = f"{kind}{t}"
+            opt.param_groups[0]["lr"] = lr = 0.1 / t
+            p.grad = randn(17)
+            for name, value in dict(p=p, g=p.grad, m=m, v=v).items():
+                o.put(case, "in", name, value.clone())
+            o.put(case, "in", "h", np.array([lr, *betas, eps, decay, 1 - betas[0] ** t, 1 - betas[1] ** t]))
+            o.put(case, "attr", "decoupled", np.array([int(optimizer is torch.optim.AdamW)]))
+            opt.step()
+            m, v = opt.state[p]["exp_avg"].clone(), opt.state[p]["exp_avg_sq"].clone()
+            for name, value in dict(p=p, m=m, v=v).items():
+                o.put(case, "after", name, value.clone())
+    return o
+
+
 def main():
     os.makedirs(HERE, exist_ok=True)
     for fixture in (
@@ -439,7 +463,7 @@ def main():
         reshape(), flatten(),
         reduction("sum", lambda x, dims=(), keepdim=0: torch.sum(x, dims_of(x, dims), bool(keepdim))),
         reduction("mean", lambda x, dims=(), keepdim=0: torch.mean(x, dims_of(x, dims), bool(keepdim))),
-        cross_entropy(), count_correct(), sgd_update(),
+        cross_entropy(), count_correct(), sgd_update(), adam_update(),
         avg_pool2d(), adaptive("adaptive_avg_pool2d", lambda x, output_size: F.adaptive_avg_pool2d(x, output_size)),
         adaptive("adaptive_max_pool2d", lambda x, output_size: F.adaptive_max_pool2d(x, output_size)),
         permute(), slices(), pad(), concat(), dropout(),
