@@ -647,7 +647,6 @@ local function execute(o, reached)
   if not files then return nil, message, code end
   local todo = missing_runs(runs, files.done)
   reached.total, reached.done = #runs, #runs - #todo
-  local bar <close> = progress.new { total = math.max(#todo, 1), enabled = o.progress ~= false }
   if files.resumed and o.progress ~= false then
     io.stderr:write(("experiment: %d of %d runs are in %s already\n"):format(reached.done, #runs, o.out))
   end
@@ -656,6 +655,7 @@ local function execute(o, reached)
     ok, message, code = run_stage(o, stage, meter, source, files)
     if not ok then return nil, message, code end
   end
+  local bar <close> = progress.new { total = math.max(#todo, 1), enabled = o.progress ~= false }
   for i, run in ipairs(todo) do
     local row
     row, message, code = run_one(o, run, meter, source, common, files, bar)

@@ -47,7 +47,7 @@ results.energy = columns [[
 -- NA) or of one layer. capacity_bytes = bits x parameters / 8.
 results.capacity = columns [[
   experiment:text model:text init_sha256:text layer:text arm:text bits:integer val_images:integer
-  val_top1_pct:number test_top1_pct:number within_epsilon:boolean chosen:boolean capacity_bytes:number]]
+  val_top1_pct:number test_top1_pct:number within_epsilon:boolean chosen:boolean capacity_bytes:integer]]
 
 -- Is a column a time, a power, an energy or a memory of the run? Those of an interrupted run are of a part of it.
 function results.is_metered(name)
