@@ -12,38 +12,7 @@ local scratch = os.tmpname() .. ".d"
 local data = scratch .. "/data"
 assert(core.mkdir(data))
 
----- data: ten classes, told by a bright band, in noise ----
-
-local noise = {}
-do
-  local random = core.permutation(1, "test", "noise", 0, 4096):tolist()
-  for i, v in ipairs(random) do noise[i] = string.char(v % 160) end
-  noise = table.concat(noise):rep(2)
-end
-
-local function image(i, class)
-  local rows = {}
-  for r = 0, 27 do
-    local from = (i * 131 + r * 977) % 4096 + 1
-    local band = r >= 4 + 2 * class and r < 6 + 2 * class
-    rows[#rows + 1] = band and (i * 7 + r) % 5 > 0 and ("\220"):rep(28) or noise:sub(from, from + 27)
-  end
-  return table.concat(rows)
-end
-
-local function write_idx(prefix, n)
-  local images, labels = {}, {}
-  for i = 1, n do
-    local class = (i * 7 + i // 10) % 10
-    images[i], labels[i] = image(i, class), string.char(class)
-  end
-  local path = ("%s/%s"):format(data, prefix)
-  assert(core.write_file(path .. "-images-idx3-ubyte", string.pack(">I4I4I4I4", 0x803, n, 28, 28)
-                         .. table.concat(images)))
-  assert(core.write_file(path .. "-labels-idx1-ubyte", string.pack(">I4I4", 0x801, n) .. table.concat(labels)))
-end
-write_idx("train", 5400)
-write_idx("t10k", 300)
+require("tiny_images").write(data, 5400, 300)
 
 ---- the command ----
 
@@ -67,14 +36,14 @@ local function rows_of(name)
 end
 
 local common = ("--data %s --model mlp --batch-size 20 --epochs 3 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 "
-  .. "--threads 1"):format(data)
+  .. "--threads 1 --capacity-images 200"):format(data)
 local checkpoint = out "all" .. "/checkpoint.safetensors"
 
 test("every technique and level, three seeds, files and table", function()
   local code, said = mei2025(("%s --seeds 3 --out %s"):format(common, out "all"))
   equal(code, 0, said)
   local rows = rows_of "all"
-  equal(#rows, 27)
+  equal(#rows, 54)
   local seen = {}
   for _, row in ipairs(rows) do
     local key = row.technique .. (row.level and (" %g"):format(row.level) or "")
@@ -96,16 +65,22 @@ test("every technique and level, three seeds, files and table", function()
       check(row.params <= dense)
     else
       equal(row.params, dense)
-      equal(row.flops_per_image >= 2 * (784 * 300 + 300 * 100 + 100 * 10), true)
+      check(row.flops_executed_per_image >= 2 * (784 * 300 + 300 * 100 + 100 * 10))
     end
     check((row.duration_compress_s == nil) == (row.technique == "baseline"))
-    if row.technique == "prune_global" then
+    equal(row.shard, nil)
+    equal(row.interrupted, false)
+    check(row.flops_per_image <= row.flops_executed_per_image)
+    if row.technique:find "^prune" then
+      check(row.flops_per_image < (1 - 0.99 * row.level) * row.flops_executed_per_image + 2000, "zeros do not count")
       local removed = math.floor(row.level * (784 * 300 + 300 * 100 + 100 * 10))
       check(row.nonzeros <= dense - removed and row.nonzeros > dense - removed - 2000, "the mask is kept")
     end
   end
-  for _, key in ipairs { "baseline", "scr_zero 8", "scr_zero 16", "scr_zero 20", "prune_global 0.3",
-                         "prune_global 0.5", "prune_global 0.8", "lowrank 0.9", "lowrank 0.99" } do
+  for _, key in ipairs { "baseline", "scr_zero 8", "scr_zero 16", "scr_zero 20", "scr_once 8",
+                         "scr_once 16", "scr_once 20", "scr_random 8", "scr_random 16", "scr_random 20",
+                         "prune_global 0.3", "prune_global 0.5", "prune_global 0.8", "prune_local 0.3",
+                         "prune_local 0.5", "prune_local 0.8", "lowrank 0.9", "lowrank 0.99" } do
     equal(seen[key], 3)
     check(said:find(key:match "^%S+", 1, true))
   end
@@ -113,13 +88,35 @@ test("every technique and level, three seeds, files and table", function()
   check(said:find "95 %% intervals")
   check(said:find "Assumed")
   local summary = assert(core.csv_read(out "all" .. "/summary.csv"))
-  equal(#summary, 1 + 9)
+  equal(#summary, 1 + 18)
   equal(summary[1][1], "technique")
   equal(summary[2][1], "baseline")
   local epochs = assert(results.read(out "all" .. "/epochs.csv", results.epochs))
-  equal(#epochs, 3 + 27)
+  equal(#epochs, 3 + 54)
   check(core.exists(out "all" .. "/checkpoint.safetensors") and core.exists(out "all" .. "/runs.json"))
   check(not core.exists(out "all" .. "/models"))
+  check(said:find "all from one checkpoint" and said:find "17 verdicts are drawn without correction", said)
+end)
+
+test("the sweep: chosen by validation images, the largest n before the first that loses too much", function()
+  local rows = assert(results.read(out "all" .. "/capacity.csv", results.capacity))
+  equal(#rows, 24)
+  local chosen
+  for i, row in ipairs(rows) do
+    equal({ row.bits, row.layer, row.arm, row.val_images, row.experiment, row.model },
+          { i - 1, nil, "zero", 200, "mei2025", "mlp" })
+    equal(row.init_sha256, rows_of("all")[1].init_sha256)
+    equal(row.within_epsilon, row.val_top1_pct >= rows[1].val_top1_pct - 1 - 1e-9)
+    equal(row.capacity_bytes, row.bits * (784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10) // 8)
+    if row.chosen then
+      check(not chosen, "one is chosen")
+      chosen = row
+    end
+  end
+  for bits = 0, chosen.bits do check(rows[bits + 1].within_epsilon) end
+  local over = rows[chosen.bits + 2] -- bands this bright may have no cliff
+  check(chosen.bits > 8 and (not over and chosen.bits == 23 or not over.within_epsilon and over.test_top1_pct))
+  check(chosen.test_top1_pct and rows[1].test_top1_pct)
 end)
 
 test("the same seeds give the same figures, from the run's own pretraining or from its checkpoint", function()
@@ -147,12 +144,19 @@ test("the same seeds give the same figures, from the run's own pretraining or fr
   check(not core.exists(out "again" .. "/checkpoint.safetensors"))
 end)
 
-test("an arm that diverges is a row, and the exit status says so", function()
-  local code, said = mei2025(("%s --tune-lr 1e30 --techniques baseline --seeds 1 --checkpoint %s --out %s")
-    :format(common, checkpoint, out "diverged"))
-  equal(code, 1, said)
-  equal(rows_of("diverged")[1].status, "diverged")
-  check(said:find "1 of 1 runs did not end well", said)
+test("arms that diverge are rows, the others go on, and the exit status says so", function()
+  local arguments = ("%s --tune-lr 1e30 --techniques baseline,lowrank --energies 0.9 --seed 7 --capacity off --checkpoint "
+    .. "%s --out %s"):format(common, checkpoint, out "diverged")
+  for _, more in ipairs { "", " --resume" } do -- it would diverge again: the rows stand
+    local code, said = mei2025(arguments .. more)
+    equal(code, 1, said)
+    local rows = rows_of "diverged"
+    equal(#rows, 2)
+    for _, row in ipairs(rows) do equal({ row.status, row.seed }, { "diverged", 7 }) end
+    check(said:find "1 of 1 runs did not end well", said)
+    equal(said:find "2 of 2 runs are in" ~= nil, more ~= "")
+  end
+  check(not core.exists(out "diverged" .. "/capacity.csv"))
 end)
 
 test("mistakes: one clear message, a status, nothing written", function()
@@ -165,9 +169,13 @@ test("mistakes: one clear message, a status, nothing written", function()
   fails("--epoch 3", 2, "did you mean '--epochs'?")
   fails("--techniques baseline,scr_zro", 2, "did you mean 'scr_zero'?")
   fails("--seeds 0", 1, "--seeds")
-  fails(common .. " --seeds 20260101", 1, "one number is a count")
+  fails(common .. " --seeds 20260101", 1, "one seed is --seed 20260101")
   fails(common .. " --seeds 4,4", 1, "--seeds: 4 is there twice")
   fails(common .. " --bits 8,8", 1, "--bits: 8 is there twice")
+  fails(common .. " --seed 3 --seeds 2", 1, "--seed and --seeds: one of them")
+  fails(common .. " --shard 3/2", 1, "--shard: '3/2' is not I/N")
+  fails(common .. " --shard 1/4", 1, "3 blocks (seeds x repeats) cannot be dealt to more than 3 shards")
+  fails(common .. " --capacity layer", 2, "did you mean 'layers'?")
   fails("--momentum 1", 2, "--momentum: 1 is above")
   fails("--model resnt20", 1, "resnet20")
   fails("--model mlp --width 3", 1, "width")
@@ -176,7 +184,13 @@ test("mistakes: one clear message, a status, nothing written", function()
   fails(("--data %s --model lenet5 --checkpoint %s"):format(data, checkpoint), 1, "does not fit lenet5")
   local code, said = mei2025(common .. " --out " .. out "all")
   equal(code, 1)
-  check(said:find "is not empty", said)
+  check(said:find "is not empty" and said:find("--resume", 1, true), said)
+  code, said = mei2025(common .. " --resume --lr 0.03 --out " .. out "all")
+  equal(code, 1)
+  check(said:find "options.lr was 0.02, now it is 0.03", said)
+  code, said = mei2025(common .. " --resume")
+  equal(code, 1)
+  check(said:find("--resume: say with --out which folder", 1, true), said)
   check(not said:find "traceback", said)
   code, said = mei2025 "--help"
   equal(code, 0)
