@@ -1,5 +1,5 @@
-/* l_ops.c - every row of ops.def as a Lua function: inputs by position, numbers among them too, attributes as named
- * fields of one table at the end or by position. Inputs that are all concrete run at once; a symbolic one among them
+/* l_ops.c - every row of ops.def as a Lua function: inputs by position, attributes as named fields of one table at
+ * the end or by position. Inputs that are all concrete run at once; a symbolic one among them
  * makes the call part of its trace. The operators of tensors and symbolic values are here too. Next: core/ops/ops.def,
  * l_graph.c. */
 #include "box.h"
@@ -154,9 +154,10 @@ static void scalar_operand(lua_State *L, wl_ctx *c, int idx, int other) {
   lua_replace(L, idx);
 }
 
-/* Numbers among the n_in inputs, beside one that is none. */
-static void scalar_operands(lua_State *L, wl_ctx *c, int n_in) {
-  int other = 1;
+/* Numbers among the inputs of an op that broadcasts, beside an input that is none. */
+static void scalar_operands(lua_State *L, wl_ctx *c, const wtl_op *op) {
+  int other = 1, n_in = wtl_op_inputs(op, NULL);
+  if (!wtl_op_broadcasts(op)) return;
   while (other <= n_in && lua_type(L, other) != LUA_TUSERDATA) other++;
   if (other > n_in) return;
   for (int i = 1; i <= n_in; i++) scalar_operand(L, c, i, other);
@@ -188,7 +189,7 @@ int wl_op_call(lua_State *L) {
   wl_op_attrs(L, table, op, attrs);
   if (table) lua_remove(L, table);
   lua_settop(L, n_in);
-  scalar_operands(L, c, n_in);
+  scalar_operands(L, c, op);
   return apply(L, c, op, attrs, n_in);
 }
 
@@ -253,7 +254,7 @@ static int binary(lua_State *L, const char *name) {
   wl_ctx *c = wl_ctx_of(L);
   wtl_attr attrs[WTL_MAX_ATTRS];
   lua_settop(L, 2);
-  scalar_operands(L, c, 2);
+  scalar_operands(L, c, op);
   wl_op_attrs(L, 0, op, attrs);
   return apply(L, c, op, attrs, 2);
 }

@@ -188,6 +188,7 @@ const char *wtl_op_input_name(const wtl_op *op, int i);
 int wtl_op_attrs(const wtl_op *op);
 const wtl_attr_spec *wtl_op_attr(const wtl_op *op, int i);
 bool wtl_op_differentiable(const wtl_op *op);
+bool wtl_op_broadcasts(const wtl_op *op); /* inputs broadcast as in NumPy: a scalar may stand for any of them */
 bool wtl_op_internal(const wtl_op *op); /* an update or other op that only plans use */
 /* All attributes at their defaults; those that must be given have n = -1 (INT, PAIR, LIST, FLAG) or f = NaN. */
 void wtl_op_defaults(const wtl_op *op, wtl_attr attrs[WTL_MAX_ATTRS]);

@@ -73,7 +73,8 @@ enum {
   WTL_OP_STRIDED = 4,   /* plain kernels take any strides, so broadcasting costs no copy */
   WTL_OP_INTERNAL = 8,  /* updates: written by plans only */
   WTL_OP_NO_GRAD = 16,  /* not differentiable */
-  WTL_OP_RANDOM = 32    /* draws random numbers from the call's stream */
+  WTL_OP_RANDOM = 32,   /* draws random numbers from the call's stream */
+  WTL_OP_BROADCAST = 64 /* inputs broadcast, so a scalar may stand for any of them */
 };
 
 struct wtl_op {

@@ -62,6 +62,7 @@ const char *wtl_op_help(const wtl_op *op) { return op->help; }
 int wtl_op_outputs(const wtl_op *op) { return op->n_out; }
 int wtl_op_attrs(const wtl_op *op) { return op->n_attr; }
 bool wtl_op_differentiable(const wtl_op *op) { return !(op->flags & WTL_OP_NO_GRAD); }
+bool wtl_op_broadcasts(const wtl_op *op) { return op->flags & WTL_OP_BROADCAST; }
 bool wtl_op_internal(const wtl_op *op) { return op->flags & WTL_OP_INTERNAL; }
 const char *wtl_op_input_name(const wtl_op *op, int i) { return i >= 0 && i < op->n_in ? op->in_name[i] : NULL; }
 const wtl_attr_spec *wtl_op_attr(const wtl_op *op, int i) { return i >= 0 && i < op->n_attr ? &op->attr[i] : NULL; }

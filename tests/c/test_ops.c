@@ -524,6 +524,31 @@ static void ties(void **state) {
   wtl_tensor_release(target);
 }
 
+/* Any one input may be a scalar, and gets the whole gradient; what does not broadcast says so. */
+static void scalars_broadcast(void **state) {
+  int ops = 0;
+  (void)state;
+  for (int i = 0; i < wtl_op_count(); i++) {
+    const wtl_op *op = wtl_op_at(i);
+    if (!wtl_op_broadcasts(op)) continue;
+    ops++;
+    for (int scalar = 0; scalar < op->n_in; scalar++) {
+      char inputs[32] = "";
+      for (int k = 0; k < op->n_in; k++) strcat(inputs, k == scalar ? "[] " : "[2,3] ");
+      op_setup s;
+      op_result r;
+      op_setup_make(&(op_case){ op->name, inputs, "", false }, WTL_F32, &s);
+      OK(op_result_run(&s, &r));
+      assert_true(wtl_shape_equal(wtl_tensor_shape(r.out[0]), SHAPE(2, 3)));
+      assert_true(!r.din[scalar] || wtl_tensor_numel(r.din[scalar]) == 1);
+      op_result_free(&r);
+      op_setup_free(&s);
+    }
+  }
+  assert_true(ops >= 14);
+  assert_false(wtl_op_broadcasts(wtl_op_find("matmul")));
+}
+
 static void empty_tensors(void **state) {
   wtl_tensor *x, *w, *y;
   (void)state;
@@ -691,7 +716,7 @@ int main(void) {
     CASE(gradients), CASE(gradcheck_can_fail), CASE(f32_agrees_with_f64), CASE(bits_do_not_depend_on_threads),
     CASE(strided_inputs), CASE(strided_state), CASE(memory_gone),
     CASE(shape_errors), CASE(type_errors), CASE(labels_out_of_range),
-    CASE(nan_passes), CASE(large_logits_do_not_overflow), CASE(ties), CASE(empty_tensors), CASE(vjp_of_nothing),
+    CASE(nan_passes), CASE(large_logits_do_not_overflow), CASE(ties), CASE(empty_tensors), CASE(scalars_broadcast), CASE(vjp_of_nothing),
     CASE(empty_slices), CASE(dropout_rate_and_mask), CASE(dropout_streams),
     CASE(evaluation_changes_nothing), CASE(costs),
   };

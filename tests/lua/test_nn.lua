@@ -484,7 +484,7 @@ end)
 test("what is passed wrongly is told apart from what the layer does", function()
   local net = Net()
   raises(function() net() end, "test_nn.lua:%d+: in zoo.0.conv1 %(Conv2d%): conv2d: input x is missing")
-  raises(function() net(3) end, "in zoo.0.conv1 %(Conv2d%): conv2d: x is %[%]; it must be %(N,C,H,W%)") -- a scalar
+  raises(function() net(3) end, "in zoo.0.conv1 %(Conv2d%): conv2d: x must be a tensor, .*, not number")
   raises(function() net(wattle.zeros{ 1, 1, 4, 4, dtype = "f64" }) end, "f64")
 end)
 
