@@ -403,7 +403,8 @@ end
 local function accuracy(name, bits, layer, value)
   if type(value) ~= "number" or not (value >= 0 and value <= 100 + 1e-9) then
     where.raise("compress.capacity: %s returned %s for %d bits%s; it must return an accuracy in %%, from 0 to 100",
-                name, type(value) == "string" and ("%q"):format(value) or tostring(value), bits, layer and " of " .. layer or "")
+                name, type(value) == "string" and ("%q"):format(value) or tostring(value), bits,
+                layer and " of " .. layer or "")
   end
   return value
 end
