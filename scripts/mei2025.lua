@@ -98,7 +98,9 @@ local spec = {
               ["batch-size"] = 64, threads = 1, bits = { 16, 20 }, amounts = { 0.5, 0.8 }, energies = { 0.9 },
               ["capacity-images"] = 1000 },
   },
-  notes = ASSUMED .. "\n",
+  notes = ASSUMED .. "\n"
+    .. "Shards on machines of different kinds: pretrain once and give each the file (--checkpoint), since each would\n"
+    .. "pretrain to other bits, and what starts from different checkpoints is not merged.\n",
 }
 
 local function die(message)

@@ -226,11 +226,15 @@ end
 -- folder, or nil, message, code. Its fields: done {[run_id] = row} and stages {[id] = true} that an earlier run
 -- finished; resumed says whether there was one.
 function folder.open(o)
+  core.json_encode(o.side) -- what JSON cannot hold is told before anything is locked or written
   local lock, resumed, code = enter(o.path, o.resume)
   if not lock then return nil, resumed, code end
   local self = setmetatable({ path = o.path, lock = lock, side = o.side, cols = o.cols, done = {}, stages = {},
                               resumed = resumed }, Folder)
-  local ok, message = true, nil
+  local ok, message, opened = true, nil, false
+  local guard <close> = setmetatable({}, { __close = function()
+    if not opened then self:close() end
+  end })
   if resumed then ok, message, code = take_over(self, o.planned) end
   if ok then ok, message, code = self:write_sidecar() end
   for _, name in ipairs(FILES) do
@@ -239,9 +243,9 @@ function folder.open(o)
       ok = self[name]
     end
   end
-  if ok then return self end
-  self:close()
-  return nil, message, code
+  if not ok then return nil, message, code end
+  opened = true
+  return self
 end
 
 -- Rows of one of the tables, in one write. Rows must fit their columns.
