@@ -337,6 +337,44 @@ static int ops_list(lua_State *L) {
   return 1;
 }
 
+/* Part number i (from 0) of ops.split: its size, or -1 behind the last. at: where it begins. */
+static lua_Integer part_size(lua_State *L, lua_Integer i, lua_Integer at, lua_Integer total) {
+  bool list = lua_istable(L, 2);
+  if (list ? i >= (lua_Integer)lua_rawlen(L, 2) : i > 0 && at >= total) return -1;
+  if (list) lua_geti(L, 2, i + 1);
+  else lua_pushvalue(L, 2);
+  int ok;
+  lua_Integer size = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &ok) : (ok = 0);
+  if (!ok || size < !list)
+    wl_error(L, "split: sizes must be integers of at least %d, got %s", !list, luaL_tolstring(L, -1, NULL));
+  lua_pop(L, 1);
+  return list || size < total - at ? size : total - at;
+}
+
+/* ops.split(x, size or {sizes}, dim = 0) -> parts... */
+static int ops_split(lua_State *L) {
+  const wtl_op *op = wtl_op_find("slice");
+  wtl_attr attrs[WTL_MAX_ATTRS];
+  lua_Integer at = 0, i = 0, size;
+  lua_settop(L, 3);
+  operand x = read_operand(L, 1, op, 0);
+  const wtl_shape *s = x.value ? wtl_graph_value_shape(x.value->obj, x.value->value) : x.tensor ? wtl_tensor_shape(x.tensor) : NULL;
+  if (!s) return wl_error(L, "split: x is missing");
+  if (lua_isnil(L, 3)) lua_pushinteger(L, 0), lua_replace(L, 3);
+  int dim = wl_dim(L, 3, "split", s->ndim);
+  lua_Integer total = s->size[dim];
+  wtl_op_defaults(op, attrs);
+  attrs[0] = (wtl_attr){ .n = 1, .i = { dim } };
+  for (; (size = part_size(L, i, at, total)) >= 0; i++, at += size) {
+    if (size > total - at) return wl_error(L, "split: part %I goes beyond dimension %d, of size %I", i + 1, dim, total);
+    attrs[1].i[0] = at;
+    attrs[2].i[0] = at + size;
+    apply(L, wl_ctx_of(L), op, attrs, 1);
+  }
+  if (at != total) return wl_error(L, "split: the sizes add up to %I, dimension %d has %I", at, dim, total);
+  return (int)i;
+}
+
 static int unknown_op(lua_State *L) {
   if (lua_type(L, 2) == LUA_TSTRING) check_op(L, "ops", 2);
   return 0;
@@ -377,6 +415,9 @@ static const wl_fn core[] = {
 static const wl_fn ops_functions[] = {
   { "help", ops_help, "(name) -> text", "An op's call, formula and shapes." },
   { "list", ops_list, "() -> {names}", "The names of all ops, in the order of ops.def." },
+  { "split", ops_split, "(x, size or {sizes}, dim = 0) -> parts...",
+    "Parts of `size` positions each along dim, the last one of what is left, or of these sizes, which must add up "
+    "(torch.split). x is a tensor or a symbolic value." },
   { NULL, NULL, NULL, NULL }
 };
 

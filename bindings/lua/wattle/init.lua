@@ -11,7 +11,6 @@ local functions = { fit = "fit", evaluate = "fit", nonzeros = "compress" }
 
 core.check_options = function(...) return require("wattle.util").check_options(...) end
 wattle.help = core.help
-wattle.ops.split = function(...) return require("wattle.split")(...) end
 
 local is_submodule = {}
 for _, name in ipairs(submodules) do is_submodule[name] = true end
