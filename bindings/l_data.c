@@ -76,13 +76,21 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* Pushes userdata with the table's string keys, sorted; *n is how many. The strings live as long as the table. */
-static const char **sorted_keys(lua_State *L, int table, lua_Integer *n) {
+/* A string, which a NUL would cut short in C. */
+static const char *whole_string(lua_State *L, int idx, const char *what) {
+  size_t n;
+  const char *s = lua_tolstring(L, idx, &n);
+  if (strlen(s) != n) wl_error(L, "%s: '%s...' holds a NUL byte", what, s);
+  return s;
+}
+
+static const char **sorted_keys(lua_State *L, int table, const char *what, lua_Integer *n) {
   *n = 0;
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) *n += lua_type(L, -2) == LUA_TSTRING;
   const char **key = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *key, 0);
   lua_Integer i = 0;
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
-    if (lua_type(L, -2) == LUA_TSTRING) key[i++] = lua_tostring(L, -2);
+    if (lua_type(L, -2) == LUA_TSTRING) key[i++] = whole_string(L, -2, what);
   qsort(key, (size_t)*n, sizeof *key, by_name);
   return key;
 }
@@ -93,7 +101,7 @@ static dict_box check_dict(lua_State *L, int table, const char *what) {
   lua_Integer n, listed = (lua_Integer)lua_rawlen(L, table);
   luaL_checktype(L, table, LUA_TTABLE);
   dict_box d = dict_new(L, c);
-  const char **key = sorted_keys(L, table, &n);
+  const char **key = sorted_keys(L, table, what, &n);
   if (listed > 0 && listed != n)
     wl_error(L, "%s: the dict lists %I names but holds %I tensors", what, listed, n);
   for (lua_Integer i = 0; i < n; i++) {
@@ -154,12 +162,12 @@ static int save(lua_State *L) {
   if (!lua_isnil(L, 3)) {
     lua_Integer n;
     luaL_checktype(L, 3, LUA_TTABLE);
-    const char **key = sorted_keys(L, 3, &n);
+    const char **key = sorted_keys(L, 3, "save", &n);
     meta = lua_newuserdatauv(L, (size_t)(2 * n + 1) * sizeof *meta, 0);
     for (lua_Integer i = 0; i < n; i++) {
       if (lua_getfield(L, 3, key[i]) != LUA_TSTRING) return wl_error(L, "save: metadata '%s' is not a string", key[i]);
       meta[2 * i] = key[i];
-      meta[2 * i + 1] = lua_tostring(L, -1);
+      meta[2 * i + 1] = whole_string(L, -1, "save");
       lua_pop(L, 1);
     }
     meta[2 * n] = NULL;

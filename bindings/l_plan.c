@@ -62,7 +62,7 @@ static void read_optimizer(lua_State *L, int idx, wtl_optim *o) {
   wl_check_options(L, idx, what, names, false);
   hypers h = read_hypers(L, idx, what, &def);
   double accumulate = wl_opt_number(L, idx, what, "accumulate", 1);
-  if (h.lr < 0) wl_error(L, "optimizer: lr must be given and not be negative");
+  if (h.lr < 0) wl_error(L, "optimizer: lr must be given and not be negative; it is %f", h.lr);
   if (!(accumulate >= 1 && accumulate <= 1e6 && accumulate == (int)accumulate))
     wl_error(L, "optimizer: accumulate must be a count of steps from 1 to 1000000");
   *o = (wtl_optim){ .kind = wl_opt_string(L, idx, what, "kind", "sgd"), .lr = h.lr, .momentum = h.momentum,

@@ -136,7 +136,7 @@ static int make_folder(lua_State *L) {
     memcpy(part, path, i);
     part[i] = '\0';
     if (mkdir(part, 0777) == 0 || is_folder(part)) continue;
-    return wl_errno(L, "mkdir", part, errno);
+    return wl_errno(L, "mkdir", path, errno == EEXIST && i < n ? ENOTDIR : errno); /* a file stands where a folder must */
   }
   lua_pushboolean(L, true);
   return 1;
