@@ -42,6 +42,19 @@ local function check_integer(v, what, least)
   return v
 end
 
+local tensor_type = debug.getmetatable(core.zeros{ 1 })
+local function is_tensor(v)
+  return debug.getmetatable(v) == tensor_type
+end
+
+-- The seed given, or wattle.manual_seed's.
+local function check_seed(seed, what)
+  if seed ~= nil and math.type(seed) ~= "integer" then
+    where.raise("%s: seed must be an integer, got %s", what, tostring(seed))
+  end
+  return seed or core.seed()
+end
+
 -- base[order[i]] for i64 tensors; base nil is the identity.
 local function compose(base, order)
   if not base then return order end
@@ -67,7 +80,7 @@ function Dataset:split(sizes, seed)
   local total = 0
   for i, n in ipairs(sizes) do total = total + check_integer(n, ("split: size %d"):format(i), 1) end
   if total > self.size then where.raise("split: sizes add up to %d, %s has %d", total, self.name, self.size) end
-  local order = compose(self.index, core.permutation(seed or core.seed(), "split", self.name, 0, self.size))
+  local order = compose(self.index, core.permutation(check_seed(seed, "split"), "split", self.name, 0, self.size))
   local parts, first = {}, 0
   for i, n in ipairs(sizes) do
     parts[i] = select_from(self, order:narrow(0, first, n), n, ("%s.%d"):format(self.name, i))
@@ -83,9 +96,9 @@ end
 function Dataset:batches(o)
   util.check_options(o, { "batch_size", "shuffle", "seed", "epoch", "drop_last" }, "batches")
   local n = check_integer(o.batch_size, "batches: batch_size", 1)
-  local index = self.index
+  local index, seed = self.index, check_seed(o.seed, "batches")
   if o.shuffle then
-    index = compose(index, core.permutation(o.seed or core.seed(), "shuffle", self.name, o.epoch or 0, self.size))
+    index = compose(index, core.permutation(seed, "shuffle", self.name, o.epoch or 0, self.size))
   end
   index = index or core.arange(self.size)
   local first, size, drop = 0, self.size, o.drop_last
@@ -109,6 +122,9 @@ end
 function data.tensors(o)
   util.check_options(o, { "images", "labels", "mean", "sd", "classes", "name" }, "data.tensors")
   local images, labels = o.images, o.labels
+  for _, name in ipairs{ "images", "labels" } do
+    if not is_tensor(o[name]) then where.raise("data.tensors: %s must be a u8 tensor, got %s", name, type(o[name])) end
+  end
   local shape = images:shape()
   if images.dtype ~= "u8" or labels.dtype ~= "u8" then
     where.raise("data: images and labels must be u8, got %s and %s", images.dtype, labels.dtype)

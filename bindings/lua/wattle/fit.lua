@@ -46,6 +46,15 @@ function Mean:top1_pct()
   return self.correct and self.n > 0 and 100 * self.correct / self.n or nil
 end
 
+-- The schedule's rate at a position in epochs.
+local function scheduled(run, position)
+  local lr = run.schedule(position)
+  if type(lr) ~= "number" or not (lr >= 0 and lr < math.huge) then
+    where.raise("fit: schedule(%g) returned %s; it must return a learning rate", position, tostring(lr))
+  end
+  return lr
+end
+
 -- One epoch of training. Returns false when the loss was not finite (the model is as the last good step left
 -- it).
 local function train_epoch(run, epoch, mean, bar)
@@ -55,7 +64,7 @@ local function train_epoch(run, epoch, mean, bar)
   for x, y in ds:batches{ batch_size = run.batch_size, shuffle = true, seed = run.seed, epoch = epoch,
                           drop_last = o.drop_last } do
     if run.schedule then
-      run.lr = run.schedule(epoch - 1 + k / steps)
+      run.lr = scheduled(run, epoch - 1 + k / steps)
       plan:set("lr", run.lr)
     end
     local ok, loss, correct, n = pcall(plan.step, plan, x, y)
@@ -92,11 +101,35 @@ end
 local fit_options = { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
                       "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last", "checkpoint" }
 
+-- Something with samples that deals them out, as wattle.data makes.
+local function check_data_set(ds, what)
+  if type(ds) ~= "table" or not (getmetatable(ds) and ds.batches) then
+    where.raise("%s must be a data set, as wattle.data makes, got %s", what, type(ds))
+  end
+  if #ds == 0 then where.raise("%s has no samples", what) end
+end
+
 local function check(o)
   util.check_options(o, fit_options, "fit")
   if not nn.is_module(o.model) then where.raise("fit: model must be a module") end
   if type(o.data) ~= "table" or not o.data.train then
     where.raise("fit: data must be {train = data set, val = data set}")
+  end
+  util.check_options(o.data, { "train", "val", "test" }, "fit: data")
+  check_data_set(o.data.train, "fit: data.train")
+  if o.data.val ~= nil then check_data_set(o.data.val, "fit: data.val") end
+  if o.drop_last and positive_integer(o, "batch_size", 64) > #o.data.train then
+    where.raise("fit: batch_size is %d and drop_last leaves out smaller batches; of %d samples none is left",
+                o.batch_size or 64, #o.data.train)
+  end
+  if o.on_epoch ~= nil and type(o.on_epoch) ~= "function" then
+    where.raise("fit: on_epoch must be a function, got %s", type(o.on_epoch))
+  end
+  if o.meter ~= nil and type(o.meter) ~= "userdata" and not (type(o.meter) == "table" and o.meter.region) then
+    where.raise("fit: meter must be a meter, as wattle.meter makes, got %s", type(o.meter))
+  end
+  if o.seed ~= nil and math.type(o.seed) ~= "integer" then
+    where.raise("fit: seed must be an integer, got %s", tostring(o.seed))
   end
   local schedule = o.schedule
   if schedule ~= nil and type(schedule) ~= "function" and not (type(schedule) == "table" and schedule.observe) then
@@ -105,7 +138,6 @@ local function check(o)
   if o.checkpoint ~= nil and type(o.checkpoint) ~= "string" then
     where.raise("fit: checkpoint must be the path of a file, got %s", type(o.checkpoint))
   end
-  util.check_options(o.data, { "train", "val", "test" }, "fit: data")
   if o.early_stopping then
     util.check_options(o.early_stopping, { "patience", "min_delta" }, "fit: early_stopping")
     positive_integer(o.early_stopping, "patience")
@@ -126,7 +158,7 @@ local function begin(o)
   for key, value in pairs(o.optimizer or where.raise 'fit: give an optimizer, such as {"sgd", lr = 0.1}') do
     optimizer[key] = value
   end
-  if run.schedule and optimizer.lr == nil then optimizer.lr = run.schedule(0) end
+  if run.schedule and optimizer.lr == nil then optimizer.lr = scheduled(run, 0) end
   run.lr = optimizer.lr
   run.plan = o.model:compile{ input = input_shape(run.train, run.batch_size), loss = loss, optimizer = optimizer,
                               backend = o.backend, seed = run.seed }
@@ -298,6 +330,8 @@ end
 function fit.evaluate(model, ds, o)
   o = o or {}
   util.check_options(o, { "batch_size", "loss", "backend", "meter" }, "evaluate")
+  if not nn.is_module(model) then where.raise("evaluate: the first argument must be a model, got %s", type(model)) end
+  check_data_set(ds, "evaluate: the data set")
   local batch_size = positive_integer(o, "batch_size", 64)
   local r <close> = region(o.meter, "eval")
   local plan = model:compile{ input = input_shape(ds, batch_size), loss = o.loss or "cross_entropy", mode = "eval",
