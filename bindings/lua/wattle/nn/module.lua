@@ -8,6 +8,7 @@
 -- user's scratch: they are stored plainly, never bump, and what they hold is not part of the model.
 
 local core = require("wattle").core
+local util = require "wattle.util"
 local where = require "wattle.where"
 
 local raise = where.raise
@@ -462,12 +463,23 @@ local function brief(faults, what, list)
   faults[#faults + 1] = what .. table.concat(list, ", ", 1, math.min(4, #list)) .. more
 end
 
+-- Is every number of a tensor finite? max is NaN where there is one.
+local function is_finite(t)
+  if t:numel() == 0 or not t.dtype:find "f" then return true end
+  local high, low = t:max(), t:min()
+  return high - high == 0 and low - low == 0
+end
+
 -- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
 -- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
 -- (converted to the parameter's dtype, under its constraints), the rest is left alone and listed; strict raises
--- instead, before anything is changed. batch norm's num_batches_tracked, which PyTorch stores, is ignored.
+-- instead, before anything is changed, as a NaN or an infinity does unless allow_nonfinite = true is given. batch
+-- norm's num_batches_tracked, which PyTorch stores, is ignored.
 function Module:load_state_dict(dict, options)
-  local strict = options and options.strict
+  options = options or {}
+  util.check_options(options, { "strict", "allow_nonfinite" }, "load_state_dict")
+  if type(dict) ~= "table" then raise("load_state_dict: give a dict, as wattle.load does, not %s", type(dict)) end
+  local strict = options.strict
   local result = { missing = {}, unexpected = {}, mismatched = {} }
   local known, fits, shapes = ignored_names(self), {}, {}
   for _, entry in ipairs(entries(self, nil, true)) do
@@ -480,7 +492,7 @@ function Module:load_state_dict(dict, options)
       shapes[#shapes + 1] = ("%s is %s in the model and %s in the dict"):format(
         name, shape_text(entry.param:tensor():shape()), shape_text(value:shape()))
     else
-      fits[#fits + 1] = { entry.param, value }
+      fits[#fits + 1] = { entry.param, value, name }
     end
   end
   for _, name in ipairs(dict_names(dict)) do
@@ -492,6 +504,11 @@ function Module:load_state_dict(dict, options)
     brief(faults, "unexpected ", result.unexpected)
     brief(faults, "missing ", result.missing)
     if #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
+  end
+  for _, fit in ipairs(options.allow_nonfinite and {} or fits) do
+    if not is_finite(fit[2]) then
+      raise("load_state_dict: %s holds NaN or infinity; allow_nonfinite = true loads it all the same", fit[3])
+    end
   end
   for _, pair in ipairs(fits) do
     pair[1]:assign(pair[2])
