@@ -478,7 +478,7 @@ local function print_notes(o, rows, details, seeds, measured, runs)
                                         "with the range over seeds: an interval needs three seeds."),
     "Intervals cover the seeds of training on, all from one checkpoint: another checkpoint may differ by more.",
     "Verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval excludes 1."
-      .. (k > 1 and ("\n%d verdicts are drawn without correction for multiplicity: expect a wrong one in 20."):format(k)
+      .. (k > 1 and ("\n%d verdicts are drawn without correction for multiplicity: by chance about one in 20 is wrong."):format(k)
           or ""),
     measured and "Energy is measured: the verdict is about the joules of training."
       or "No energy counters here: energy verdicts need them, so the verdict is about time.\n"
