@@ -188,6 +188,16 @@ test("scr reports what it did and what it does not save", function()
   equal({ r.master_bytes, new.fc1.weight:truncation(), new.fc1.weight:master() }, { 0 })
 end)
 
+test("a model's own state comes back bit for bit: random bits are not drawn anew", function()
+  local net = compress.scr(lenet(), { bits = 20, arm = "random" })
+  local best = net:state_dict()
+  train(net, 1)
+  net:load_state_dict(best, { constrain = false })
+  check(same_state(best, net:state_dict()))
+  net:load_state_dict(best)
+  check(not same_state(best, net:state_dict()), "another's may not have random bits: they are drawn")
+end)
+
 test("what a mask drops stays 0 whatever the arm", function()
   local pruned = compress.prune(lenet(), { amount = 0.6 })
   for _, arm in ipairs{ "zero", "once", "random", "stochastic" } do

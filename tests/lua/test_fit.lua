@@ -116,6 +116,24 @@ test("keep_best ends with the best epoch's parameters", function()
   near(wattle.evaluate(o.model, o.data.val).top1_pct, history.best_val_top1_pct, 1e-9)
 end)
 
+test("keep_best brings back the very bits that were the best, random ones too", function()
+  local o = options{ epochs = 5, keep_best = true, optimizer = { "sgd", lr = 0.1 } }
+  o.model = wattle.compress.scr(o.model, { bits = 23, arm = "random" })
+  o.data.val = stripes(60, 2)
+  local states = {}
+  o.on_epoch = function(state)
+    states[state.epoch] = state.model:state_dict()
+    if state.epoch == 2 then -- wreck it: nothing afterwards can be better
+      for _, entry in ipairs(state.model:parameters()) do entry.param:tensor():fill_(0) end
+      state.plan:set("lr", 0)
+    end
+  end
+  local history = wattle.fit(o)
+  check(history.best_epoch <= 2)
+  local best, ended = states[history.best_epoch], o.model:state_dict()
+  for _, name in ipairs(best) do check(best[name]:equal(ended[name]), name) end
+end)
+
 test("early stopping waits as long as it was told", function()
   local still = { "sgd", lr = 0 }
   local history = wattle.fit(options{ epochs = 20, optimizer = still, early_stopping = { patience = 3 } })

@@ -290,7 +290,7 @@ function fit.fit(o)
     if o.checkpoint then must(checkpoint.write(o.checkpoint, run, history)) end
   end
   if run.best_state and history.best_epoch ~= #history then
-    o.model:load_state_dict(run.best_state, { strict = true })
+    o.model:load_state_dict(run.best_state, { strict = true, constrain = false })
   end
   history.steps, history.samples_seen = run.steps, run.samples
   history.duration_s = core.now() - run.began + run.before_s

@@ -473,11 +473,12 @@ end
 -- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
 -- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
 -- (converted to the parameter's dtype, under its constraints), the rest is left alone and listed; strict raises
--- instead, before anything is changed, as a NaN or an infinity does unless allow_nonfinite = true is given. batch
--- norm's num_batches_tracked, which PyTorch stores, is ignored.
+-- instead, before anything is changed, as a NaN or an infinity does unless allow_nonfinite = true is given.
+-- constrain = false: of this model, so its constraints are met; random bits are not drawn anew. batch norm's
+-- num_batches_tracked, which PyTorch stores, is ignored.
 function Module:load_state_dict(dict, options)
   options = options or {}
-  util.check_options(options, { "strict", "allow_nonfinite" }, "load_state_dict")
+  util.check_options(options, { "strict", "allow_nonfinite", "constrain" }, "load_state_dict")
   if type(dict) ~= "table" then raise("load_state_dict: give a dict, as wattle.load does, not %s", type(dict)) end
   local strict = options.strict
   local result = { missing = {}, unexpected = {}, mismatched = {} }
@@ -512,7 +513,7 @@ function Module:load_state_dict(dict, options)
   end
   for _, pair in ipairs(fits) do
     pair[1]:assign(pair[2])
-    pair[1]:constrain()
+    if options.constrain ~= false then pair[1]:constrain() end
   end
   return result
 end
