@@ -241,7 +241,8 @@ local function pretrain(o, data, start)
       return
     end
     local model = new_model(o)
-    local history = train(o, model, data, o.epochs, o.lr, stage.seed, stage, { checkpoint = training_state(stage.out) })
+    local history = train(o, model, data, o.epochs, o.lr, stage.seed, stage,
+                          { checkpoint = training_state(stage.out) })
     if history.status ~= "ok" then error("pretraining: loss is not finite; a lower --lr may help", 0) end
     local test = evaluate(o, model, data.test, stage)
     io.stderr:write(("pretrained: %.2f %% of the test images\n"):format(test.top1_pct))
@@ -366,8 +367,8 @@ local function print_capacity(o, folder)
   if first then io.stdout:write("  no bits: ", at(first), "\n") end
   io.stdout:write(("  %d bits: "):format(chosen.bits), at(chosen), "\n")
   if over then
-    io.stdout:write(("  %d bits: "):format(over.bits), at(over), "\n", ("The cliff is between %d and %d bits.\n"):format(
-      chosen.bits, over.bits))
+    io.stdout:write(("  %d bits: "):format(over.bits), at(over), "\n",
+                    ("The cliff is between %d and %d bits.\n"):format(chosen.bits, over.bits))
   else
     io.stdout:write("No cliff: every bit of the significand can be overwritten.\n")
   end
@@ -406,7 +407,8 @@ local function print_tables(rows, details, measured, kind)
     }
     second[n] = {
       label(row), text.count(row.params), text.count(row.nonzeros), text.count(row.flops_per_image),
-      text.count(row.flops_executed_per_image), text.count(row.disk_bytes), text.count(row.peak_rss_bytes), text.number(row.duration_s, 1),
+      text.count(row.flops_executed_per_image), text.count(row.disk_bytes), text.count(row.peak_rss_bytes),
+      text.number(row.duration_s, 1),
       text.number(row.energy_est_j, 1),
     }
   end
@@ -452,11 +454,13 @@ local function exceptions(rows, details, cost, runs)
   end
   for _, run in ipairs(runs) do interrupted = interrupted + (run.interrupted and 1 or 0) end
   if interrupted > 0 then
-    notes[#notes + 1] = ("%d runs were interrupted: their accuracy counts, their time and energy do not."):format(interrupted)
+    notes[#notes + 1] = ("%d runs were interrupted: their accuracy counts, their time and energy do not."):format(
+      interrupted)
   end
   local others = others_share(runs)
   if others and others > 0.1 then
-    notes[#notes + 1] = ("Other programs took %.0f %% of the processors during the runs: distrust the times."):format(100 * others)
+    notes[#notes + 1] = ("Other programs took %.0f %% of the processors during the runs: distrust the times."):format(
+      100 * others)
   end
   return notes
 end
@@ -478,8 +482,8 @@ local function print_notes(o, rows, details, seeds, measured, runs)
                                         "with the range over seeds: an interval needs three seeds."),
     "Intervals cover the seeds of training on, all from one checkpoint: another checkpoint may differ by more.",
     "Verdict: equivalent if the ratio is shown to lie within ±5 %, else saves or costs if its interval excludes 1."
-      .. (k > 1 and ("\n%d verdicts are drawn without correction for multiplicity: by chance about one in 20 is wrong."):format(k)
-          or ""),
+      .. (k > 1 and ("\n%d verdicts are drawn without correction for multiplicity: by chance about one in 20 is "
+                     .. "wrong."):format(k) or ""),
     measured and "Energy is measured: the verdict is about the joules of training."
       or "No energy counters here: energy verdicts need them, so the verdict is about time.\n"
         .. "The estimate is CPU time times a constant: it repeats the time and ranks nothing.",

@@ -328,7 +328,9 @@ Case.__index = Case
 
 -- A second region of the whole's name would count the same time twice.
 function Case:region(name)
-  if name == self.ledger.whole then where.raise("region: '%s' is the experiment's own region; choose another name", name) end
+  if name == self.ledger.whole then
+    where.raise("region: '%s' is the experiment's own region; choose another name", name)
+  end
   return self.ledger:region(name)
 end
 

@@ -178,18 +178,19 @@ function stats.tost(differences, low, high, alpha)
 end
 
 -- What a technique does to a cost (time, energy): a and b are by_seed tables of positive numbers,
--- b the baseline's. Where one of a pair is not positive there is no ratio: only {n = 0, kind, reason}. The ratio a/b is judged on the logarithm of each seed's ratio, so that
--- halving and doubling weigh the same. Returns {n, ratio, low, high, kind, verdict, p}:
+-- b the baseline's. The ratio a/b is judged on the logarithm of each seed's ratio, so that halving and doubling
+-- weigh the same. Where one of a pair is not positive there is no ratio: {n = 0, kind, reason}. Else returns
+-- {n, ratio, low, high, kind, verdict, p}:
 --   equivalent    TOST says the ratio lies within 1 ± margin (checked first: a difference smaller
 --                 than the margin is none, however surely it is there)
 --   saves, costs  the 95 % interval of the ratio excludes 1
 --   inconclusive  neither, or fewer than three seeds
 function stats.verdict(a, b, margin)
   margin = margin or stats.margin
-  for seed, x in pairs(a) do
-    local y = b[seed]
-    if y and (x <= 0 or y <= 0) then
-      return { n = 0, kind = "range", reason = ("no ratio: a value of seed %s is zero or negative"):format(seed) }
+  local smaller, seeds = stats.paired(a, b, math.min)
+  for i, v in ipairs(smaller) do
+    if v <= 0 then
+      return { n = 0, kind = "range", reason = ("no ratio: a value of seed %s is zero or negative"):format(seeds[i]) }
     end
   end
   local logs = stats.paired(a, b, function(x, y) return math.log(x / y) end)
