@@ -104,7 +104,10 @@ static void read_truncation(lua_State *L, wl_ctx *c, int idx, wtl_truncation *t)
   if (!lua_istable(L, idx)) return;
   wl_try(L, c, wtl_bits_arm_parse(c->core, wl_opt_string(L, idx, what, "arm", "zero"), &t->arm));
   t->master = wl_opt_bool(L, idx, what, "master", false);
-  if (lua_getfield(L, idx, "seed") != LUA_TNIL) t->seed = (uint64_t)luaL_checkinteger(L, -1);
+  if (lua_getfield(L, idx, "seed") != LUA_TNIL) {
+    t->seed = (uint64_t)lua_tointegerx(L, -1, &isint);
+    if (!isint) wl_error(L, "truncation: seed must be an integer, got %s", luaL_tolstring(L, -1, NULL));
+  }
   const char *name = wl_opt_string(L, idx, what, "name", "");
   n = strlen(name);
   if (n >= sizeof t->name) wl_error(L, "truncation: the name has %d bytes; at most %d", (int)n, (int)sizeof t->name - 1);
@@ -205,7 +208,7 @@ static const wl_fn methods[] = {
     "element: arm \"zero\" clears them, \"random\" fills them with random bits, \"stochastic\" rounds to the format "
     "without them, with the mean unchanged; draw k of the latter two is a function of (seed, name, k, position). "
     "master = true: updates go to an f32 master of its own, of which the value is made." },
-  { "master", p_master, "() -> tensor or nil", "A window on the master that updates go to, where there is one." },
+  { "master", p_master, "() -> tensor or nil", "A window on the master that updates go to, where there is one; the value follows at the next constrain or update." },
   { "redraws", p_redraws, "(n?) -> n",
     "How many draws the arms random and stochastic made. Setting it, after value and master were put back, repeats "
     "draw n, so that training goes on as it would have." },
