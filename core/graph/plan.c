@@ -40,6 +40,12 @@ static wtl_status check_graph(wtl_plan *p) {
   if (g->n_output > 64) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: %d outputs; at most 64", g->n_output);
   if (p->has_rule && g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: an optimizer needs a loss");
   if (p->gradients && g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: gradients need a loss");
+  for (int v = 0; v < g->n_value; v++) {
+    const wtl_param *w = g->value[v].param;
+    if (w && wtl_tensor_dtype(w->value) != g->value[v].dtype)
+      return wtl_fail(p->ctx, WTL_ERR_DTYPE, "compile: %s is %s now, it was traced as %s; trace again", g->value[v].name,
+                      wtl_dtype_name(wtl_tensor_dtype(w->value)), wtl_dtype_name(g->value[v].dtype));
+  }
   return WTL_OK;
 }
 

@@ -447,6 +447,10 @@ static void moved_parameters_make_plans_stale(void **state) {
     wtl_plan_release(p);
     if (k == 1) OK(wtl_param_set_truncation(m.param[0], NULL));
   }
+  OK(wtl_param_set_truncation(m.param[0], NULL));
+  OK(wtl_param_convert(m.param[0], WTL_F64));
+  wtl_plan *wide;
+  expect(wtl_plan_compile(ctx, m.g, &(wtl_plan_options){ .optim = &SGD }, &wide), WTL_ERR_DTYPE, "is f64 now");
   drop2(in);
   drop(&m);
 }
