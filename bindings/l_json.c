@@ -108,7 +108,11 @@ static void put_object(lua_State *L, writer *w, int idx, int depth) {
   }
   const char **key = lua_newuserdatauv(L, n * sizeof *key, 0); /* the table keeps the strings */
   n = 0;
-  for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) key[n++] = lua_tostring(L, -2);
+  for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1), n++) {
+    size_t length;
+    key[n] = lua_tolstring(L, -2, &length);
+    if (strlen(key[n]) != length) wl_error(L, "json_encode: the key '%s...' holds a NUL byte", key[n]);
+  }
   qsort(key, n, sizeof *key, by_name);
   put_text(L, w, "{");
   for (size_t i = 0; i < n; i++) {
@@ -205,7 +209,7 @@ static int json_decode(lua_State *L) {
   json_error_t e;
   const char *s = luaL_checklstring(L, 1, &n);
   wl_box *hold = wl_hold(L, wl_ctx_of(L), json_free);
-  json_t *v = json_loadb(s, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+  json_t *v = json_loadb(s, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
   if (!v) {
     luaL_pushfail(L);
     lua_pushfstring(L, "json: line %d, column %d: %s", e.line, e.column, e.text);
@@ -223,7 +227,7 @@ static const wl_fn core[] = {
     "JSON with sorted keys, indented by 2. A table with #t > 0 is an array, else an object; core.null is "
     "null; NaN and infinity are errors." },
   { "json_decode", json_decode, "(text) -> value or nil, message, code",
-    "Strict: no duplicate keys. null is core.null." },
+    "Strict: no duplicate keys, no NUL in a key. null is core.null." },
   { NULL, NULL, NULL, NULL }
 };
 
