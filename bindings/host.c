@@ -98,6 +98,20 @@ bool wattle_host_interrupted(const wattle_host *h) {
 
 /* ---- running -------------------------------------------------------------------------------------------- */
 
+/* To an error that names a line of Wattle's own Lua files, which no user wrote: the user's line in front. */
+static void name_users_line(lua_State *L) {
+  const char *message = lua_tostring(L, 1), *own = strstr(message, "/lua/wattle/"), *place = strstr(message, ": ");
+  if (!own || !place || own > place) return;
+  wl_where(L);
+  if (lua_rawlen(L, -1) == 0 || strstr(lua_tostring(L, -1), "/lua/wattle/")) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushvalue(L, 1);
+  lua_concat(L, 2);
+  lua_replace(L, 1);
+}
+
 /* Makes a text of any error object and adds the traceback, except where the object makes its own text. */
 static int on_error(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TNUMBER) {
@@ -105,6 +119,7 @@ static int on_error(lua_State *L) {
     lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     lua_replace(L, 1);
   }
+  name_users_line(L);
   luaL_traceback(L, L, lua_tostring(L, 1), 1);
   return 1;
 }
