@@ -1,6 +1,8 @@
-/* The meter: named regions over one energy source. A thread of its own samples the source, so that no register wraps
- * unseen; the ends of a region take samples too, so that its boundaries are exact. All counters stand under one lock;
- * the context is touched by the caller's thread alone. Sources are in sources.c. */
+/* The meter: named regions over one or more energy sources side by side. A thread of its own samples them, so that no
+ * register wraps unseen; the ends of a region take samples too, so that its boundaries are exact. All counters stand under
+ * one lock; the context is touched by the caller's thread alone. Sources are in sources.c.
+ *
+ * Everything is kept by channel: for each source one that is the sum of its summed domains, then one for each domain. */
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -13,42 +15,73 @@
 #include "system.h"
 
 #define PERIOD_DEFAULT_S 0.1
-#define PERIOD_MIN_S 0.001
+#define PERIOD_MIN_US 1000
 #define PERIOD_MAX_S 3600.0
+#define POWER_US 1000000
+#define IDLE_WINDOW_US 100000
+#define IDLE_MIN_S 0.2
+#define IDLE_MAX_S 3600.0
 
-/* Everything that is counted, at one moment. */
-typedef struct point {
-  int64_t now_us, cpu_us;
+/* What a channel has counted so far. */
+typedef struct tally {
   int64_t energy_uj;              /* over all intervals that were read */
   int64_t counted_us, missing_us; /* time of the intervals that were read, and of the others */
-  bool ok;                        /* was every summed domain read */
-  char reason[WTL_REASON_MAX];    /* of the last reading that failed */
+} tally;
+
+typedef struct channel {
+  int source, domain; /* domain -1: the sum */
+  tally tally;
+  bool last_ok; /* was the last sample read */
+  int64_t last_uj;
+  char reason[WTL_REASON_MAX]; /* of the last interval that was lost */
+} channel;
+
+/* A moment, besides the channels' tallies. */
+typedef struct point {
+  int64_t now_us, cpu_us;
   wtl_machine_cpu machine;
 } point;
 
+/* The primary's and the model's sums about a second ago. */
+typedef struct power_mark { int64_t now_us; tally primary, model; } power_mark;
+
 struct wtl_meter {
   wtl_ctx *ctx;
-  wtl_source *source;
-  int64_t period_us;
+  int n_sources, n_channels;
+  wtl_source *source[WTL_MAX_SOURCES];
+  int primary, model; /* channels: what energy_uj and est_uj are of; model -1: none */
+  char without[256];
+  int64_t period_us, resolution_us;
+  bool virtual_clock, threaded;
   wtl_region *top; /* the newest open region; parents lead to the oldest */
+  tally *end;      /* of each channel, where regions end; in the meter's block */
   pthread_t thread;
-  pthread_mutex_t lock; /* of all below, and of the source */
+  pthread_mutex_t lock; /* of all below, and of the sources */
   pthread_cond_t wake;
-  bool stop;
-  bool sampled, last_ok; /* was there a sample; did the last one read every summed domain */
-  int64_t last_us, last_uj;
-  int64_t energy_uj, counted_us, missing_us;
-  char reason[WTL_REASON_MAX]; /* of the last reading that failed */
+  bool stop, sampled;
+  int64_t virtual_us, last_us;
+  power_mark mark[2]; /* older, newer */
+  wtl_reading reading[WTL_MAX_DOMAINS];
+  channel channel[];
 };
+
+/* A channel in a region; the names stay when the meter is gone. */
+typedef struct share {
+  tally begin;
+  int64_t nested_uj; /* of the regions right inside */
+  wtl_domain_result result;
+} share;
 
 struct wtl_region {
   wtl_ctx *ctx;
-  wtl_meter *meter;   /* NULL when ended */
+  wtl_meter *meter; /* NULL when ended */
   wtl_region *parent;
   char name[WTL_NAME_MAX];
   point begin;
-  int64_t nested_us, nested_uj; /* of the regions right inside */
+  int64_t nested_us;
   wtl_region_result result;
+  int n_channels;
+  share share[];
 };
 
 const char *wtl_method_name(wtl_method m) {
@@ -58,37 +91,63 @@ const char *wtl_method_name(wtl_method m) {
 
 /* ---- sampling ---- */
 
-/* Lock held. */
-static void sample(wtl_meter *m) {
-  wtl_reading r[WTL_MAX_DOMAINS];
-  int64_t now = wtl_now_us(), energy_uj = 0;
-  bool ok = true;
-  m->source->kind->read(m->source, now, r);
-  for (int i = 0; i < m->source->n_domains; i++) {
-    if (!m->source->domain[i].summed) continue;
-    if (!r[i].ok) snprintf(m->reason, sizeof m->reason, "%s", r[i].reason);
-    ok = ok && r[i].ok;
-    energy_uj += r[i].ok ? r[i].energy_uj : 0;
+static int64_t now_of(const wtl_meter *m) { return m->virtual_clock ? m->virtual_us : wtl_now_us(); }
+
+static void count(channel *c, bool sampled, const wtl_reading *r, int64_t passed_us) {
+  if (!r->ok || r->cut) memcpy(c->reason, r->reason, sizeof c->reason);
+  if (sampled && r->ok && !r->cut && c->last_ok) {
+    c->tally.energy_uj += r->energy_uj - c->last_uj;
+    c->tally.counted_us += passed_us;
+  } else if (sampled) {
+    c->tally.missing_us += passed_us;
   }
-  if (m->sampled && ok && m->last_ok) {
-    m->energy_uj += energy_uj - m->last_uj;
-    m->counted_us += now - m->last_us;
-  } else if (m->sampled) {
-    m->missing_us += now - m->last_us;
-  }
-  m->sampled = true;
-  m->last_ok = ok;
-  m->last_us = now;
-  m->last_uj = energy_uj;
+  c->last_ok = r->ok;
+  c->last_uj = r->energy_uj;
 }
 
-static point mark(wtl_meter *m) {
+/* The sum is known where all its domains are. */
+static wtl_reading sum_of(const wtl_source *s, const wtl_reading *r) {
+  wtl_reading sum = { .ok = false, .reason = "no domain is summed" };
+  bool any = false;
+  for (int i = 0; i < s->n_domains; i++) {
+    if (!s->domain[i].summed) continue;
+    if (!any) sum = (wtl_reading){ .ok = true };
+    any = true;
+    if (sum.ok && !sum.cut && (!r[i].ok || r[i].cut)) memcpy(sum.reason, r[i].reason, sizeof sum.reason);
+    sum.ok = sum.ok && r[i].ok;
+    sum.cut = sum.cut || r[i].cut;
+    sum.energy_uj += r[i].energy_uj;
+  }
+  return sum;
+}
+
+/* Lock held. */
+static void sample(wtl_meter *m) {
+  int64_t now = now_of(m), passed_us = now - m->last_us;
+  channel *c = m->channel;
+  for (int s = 0; s < m->n_sources; s++) {
+    wtl_source *source = m->source[s];
+    source->kind->read(source, now, m->reading);
+    wtl_reading sum = sum_of(source, m->reading);
+    count(c++, m->sampled, &sum, passed_us);
+    for (int i = 0; i < source->n_domains; i++) count(c++, m->sampled, &m->reading[i], passed_us);
+  }
+  m->sampled = true;
+  m->last_us = now;
+  if (now - m->mark[1].now_us >= POWER_US) {
+    m->mark[0] = m->mark[1];
+    m->mark[1] = (power_mark){ now, m->channel[m->primary].tally,
+                               m->model >= 0 ? m->channel[m->model].tally : (tally){ 0 } };
+  }
+}
+
+static int64_t mark(wtl_meter *m, point *p) {
   pthread_mutex_lock(&m->lock);
   sample(m);
-  point p = { m->last_us, wtl_process_cpu_us(), m->energy_uj, m->counted_us, m->missing_us, .ok = m->last_ok };
-  memcpy(p.reason, m->reason, sizeof p.reason);
+  *p = (point){ .now_us = m->last_us, .cpu_us = wtl_process_cpu_us() };
+  for (int i = 0; i < m->n_channels; i++) m->end[i] = m->channel[i].tally;
   pthread_mutex_unlock(&m->lock);
-  return p;
+  return p->now_us;
 }
 
 static void *run(void *arg) {
@@ -111,10 +170,12 @@ static void *run(void *arg) {
 
 static int start_thread(wtl_meter *m) {
   sigset_t all, before;
-  sigfillset(&all); /* signals are for the caller's threads */
+  if (m->virtual_clock) return 0; /* nothing passes between two calls */
+  sigfillset(&all);               /* signals are for the caller's threads */
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int err = pthread_create(&m->thread, NULL, run, m);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
+  m->threaded = err == 0;
   return err;
 }
 
@@ -127,53 +188,135 @@ static void make_lock(wtl_meter *m) {
   pthread_mutex_init(&m->lock, NULL);
 }
 
-static void drop_lock(wtl_meter *m) {
-  pthread_cond_destroy(&m->wake);
-  pthread_mutex_destroy(&m->lock);
+/* All but the lock and the thread. */
+static void set_up(wtl_meter *m, double period_s) {
+  m->model = -1;
+  m->period_us = (int64_t)(period_s * 1e6);
+  bool counts = false;
+  for (int s = 0, c = 0; s < m->n_sources; s++) {
+    const wtl_source *source = m->source[s];
+    bool estimated = source->kind->method == WTL_ESTIMATED;
+    if (estimated && m->model < 0) m->model = c;
+    if (!estimated && !counts) {
+      m->primary = c;
+      counts = true;
+    }
+    if (source->longest_us && source->longest_us / 4 < m->period_us) m->period_us = source->longest_us / 4;
+    for (int i = -1; i < source->n_domains; i++, c++) m->channel[c] = (channel){ .source = s, .domain = i };
+  }
+  if (m->period_us < PERIOD_MIN_US) m->period_us = PERIOD_MIN_US;
+  m->resolution_us = m->source[m->channel[m->primary].source]->resolution_us;
 }
 
-wtl_status wtl_meter_create_on(wtl_ctx *ctx, wtl_source *source, double period_s, wtl_meter **out) {
-  wtl_meter *m = wtl_alloc(ctx, sizeof *m);
+wtl_status wtl_meter_create_on(wtl_ctx *ctx, wtl_source *const *source, int n, double period_s, bool virtual_clock,
+                               const char *without, wtl_meter **out) {
+  point now;
+  size_t n_channels = 0;
+  for (int i = 0; i < n; i++) n_channels += 1 + (size_t)source[i]->n_domains;
+  wtl_meter *m = wtl_alloc(ctx, sizeof *m + n_channels * (sizeof *m->channel + sizeof *m->end));
   if (!m) {
-    source->kind->close(source);
+    for (int i = 0; i < n; i++) source[i]->kind->close(source[i]);
     return WTL_ERR_MEMORY;
   }
   m->ctx = ctx;
-  m->source = source;
-  m->period_us = (int64_t)(period_s * 1e6);
+  m->n_sources = n;
+  m->n_channels = (int)n_channels;
+  memcpy(m->source, source, (size_t)n * sizeof *source);
+  m->end = (tally *)(m->channel + n_channels);
+  m->virtual_clock = virtual_clock;
+  snprintf(m->without, sizeof m->without, "%s", without);
+  set_up(m, period_s);
   make_lock(m);
-  mark(m);
+  m->mark[0].now_us = m->mark[1].now_us = mark(m, &now);
   int err = start_thread(m);
   if (err) {
     char text[128];
-    drop_lock(m);
-    source->kind->close(source);
-    wtl_free(ctx, m);
+    wtl_meter_destroy(m);
     return wtl_fail(ctx, WTL_ERR_MEMORY, "meter: no thread to sample in: %s", strerror_r(err, text, sizeof text));
   }
   *out = m;
   return WTL_OK;
 }
 
-wtl_status wtl_meter_create(wtl_ctx *ctx, const wtl_meter_options *o, wtl_meter **out) {
-  double period_s = o && o->period_s != 0 ? o->period_s : PERIOD_DEFAULT_S;
-  const wtl_source_kind *kind;
-  wtl_source *source;
-  if (!(period_s >= PERIOD_MIN_S && period_s <= PERIOD_MAX_S)) {
-    return wtl_fail(ctx, WTL_ERR_ARG, "meter: period_s is %g, not %g to %g", period_s, PERIOD_MIN_S, PERIOD_MAX_S);
+/* Counters where they work, and the estimate. */
+static wtl_status open_auto(wtl_ctx *ctx, const wtl_meter_options *o, wtl_source **source, int *n, char *without,
+                            size_t size) {
+  wtl_status s = wtl_source_powercap.open(ctx, o, &source[0]);
+  if (s != WTL_OK && s != WTL_ERR_UNSUPPORTED && s != WTL_ERR_IO) return s;
+  *n = s == WTL_OK;
+  if (s != WTL_OK) {
+    const char *message = wtl_message(ctx), *own = "meter: powercap: ";
+    snprintf(without, size, "%s", strncmp(message, own, strlen(own)) == 0 ? message + strlen(own) : message);
   }
-  WTL_TRY(wtl_source_find(ctx, o ? o->source : NULL, &kind));
-  WTL_TRY(kind->open(ctx, o, &source));
-  return wtl_meter_create_on(ctx, source, period_s, out);
+  s = wtl_source_estimate.open(ctx, o, &source[*n]);
+  if (s != WTL_OK && *n == 1) source[0]->kind->close(source[0]);
+  *n += 1;
+  return s;
+}
+
+wtl_status wtl_meter_create(wtl_ctx *ctx, const wtl_meter_options *o, wtl_meter **out) {
+  const double least_s = PERIOD_MIN_US / 1e6;
+  double period_s = o && o->period_s != 0 ? o->period_s : PERIOD_DEFAULT_S;
+  const char *name = o && o->source ? o->source : "auto";
+  const wtl_source_kind *kind;
+  wtl_source *source[WTL_MAX_SOURCES];
+  char without[256] = "";
+  int n = 1;
+  if (!(period_s >= least_s && period_s <= PERIOD_MAX_S)) {
+    return wtl_fail(ctx, WTL_ERR_ARG, "meter: period_s is %g, not %g to %g", period_s, least_s, PERIOD_MAX_S);
+  }
+  bool replay = strcmp(name, wtl_source_replay.name) == 0;
+  if (o && !replay && (o->trace || o->virtual_clock)) {
+    return wtl_fail(ctx, WTL_ERR_ARG, "meter: a trace and its clock are for source \"replay\", not \"%.40s\"", name);
+  }
+  if (strcmp(name, "auto") == 0) {
+    WTL_TRY(open_auto(ctx, o, source, &n, without, sizeof without));
+  } else {
+    WTL_TRY(wtl_source_find(ctx, name, &kind));
+    WTL_TRY(kind->open(ctx, o, &source[0]));
+  }
+  return wtl_meter_create_on(ctx, source, n, period_s, o && o->virtual_clock, without, out);
+}
+
+static wtl_status list_domains(const wtl_source *s, bool summed_only, wtl_text *out) {
+  const char *blank = "";
+  for (int i = 0; i < s->n_domains; i++) {
+    if (summed_only && !s->domain[i].summed) continue;
+    WTL_TRY(wtl_text_add(out, "%s%s", blank, s->domain[i].name));
+    blank = " ";
+  }
+  return wtl_text_add(out, "\n");
 }
 
 wtl_status wtl_meter_describe(wtl_meter *m, wtl_text *out) {
-  const wtl_source *s = m->source;
+  const wtl_source *s = m->source[m->channel[m->primary].source];
   WTL_TRY(wtl_text_add(out, "source: %s\nmethod: %s\ndomains: ", s->kind->name, wtl_method_name(s->kind->method)));
-  for (int i = 0; i < s->n_domains; i++) WTL_TRY(wtl_text_add(out, "%s%s", i ? " " : "", s->domain[i].name));
-  WTL_TRY(wtl_text_add(out, "\nperiod_s: %g\nresolution_s: %g\n", (double)m->period_us / 1e6,
-                       (double)s->resolution_us / 1e6));
-  return s->kind->describe(s, out);
+  WTL_TRY(list_domains(s, false, out));
+  WTL_TRY(wtl_text_add(out, "summed: "));
+  WTL_TRY(list_domains(s, true, out));
+  WTL_TRY(wtl_text_add(out, "period_s: %g\nresolution_s: %g\n", (double)m->period_us / 1e6,
+                       (double)m->resolution_us / 1e6));
+  if (m->without[0]) WTL_TRY(wtl_text_add(out, "without: powercap: %s\n", m->without));
+  for (int i = 0; i < m->n_sources; i++) {
+    if (m->source[i] != s) WTL_TRY(wtl_text_add(out, "beside: %s\n", m->source[i]->kind->name));
+  }
+  WTL_TRY(s->kind->describe(s, out));
+  for (int i = 0; i < m->n_sources; i++) {
+    if (m->source[i] != s) WTL_TRY(m->source[i]->kind->describe(m->source[i], out));
+  }
+  return WTL_OK;
+}
+
+wtl_status wtl_meter_advance(wtl_meter *m, double seconds) {
+  if (!m->virtual_clock) return wtl_fail(m->ctx, WTL_ERR_STATE, "meter: its clock is the real one; nobody moves it");
+  if (!(seconds >= 0 && seconds <= 1e9)) {
+    return wtl_fail(m->ctx, WTL_ERR_ARG, "meter: a clock moves by 0 s or more, not %g", seconds);
+  }
+  pthread_mutex_lock(&m->lock);
+  m->virtual_us += llround(seconds * 1e6);
+  sample(m);
+  pthread_mutex_unlock(&m->lock);
+  return WTL_OK;
 }
 
 /* ---- regions ---- */
@@ -182,16 +325,18 @@ wtl_status wtl_region_begin(wtl_meter *m, const char *name, wtl_region **out) {
   if (!name || !*name || strlen(name) >= WTL_NAME_MAX) {
     return wtl_fail(m->ctx, WTL_ERR_ARG, "region: a name of 1 to %d bytes is needed", WTL_NAME_MAX - 1);
   }
-  wtl_region *r = wtl_alloc(m->ctx, sizeof *r);
+  wtl_region *r = wtl_alloc(m->ctx, sizeof *r + (size_t)m->n_channels * sizeof *r->share);
   if (!r) return WTL_ERR_MEMORY;
   r->ctx = m->ctx;
   r->meter = m;
   r->parent = m->top;
+  r->n_channels = m->n_channels;
   m->top = r;
   snprintf(r->name, sizeof r->name, "%s", name);
   wtl_machine_cpu machine = wtl_machine_cpu_read("/proc/stat"); /* first: it takes time that is not the region's */
-  r->begin = mark(m);
+  mark(m, &r->begin);
   r->begin.machine = machine;
+  for (int i = 0; i < m->n_channels; i++) r->share[i].begin = m->end[i];
   *out = r;
   return WTL_OK;
 }
@@ -204,34 +349,58 @@ static void set_machine(wtl_region_result *x, const wtl_machine_cpu *a, const wt
   x->steal_us = steal > 0 ? steal : 0;
 }
 
-/* The top region ends at `end`. */
+/* What channel i has counted in the region. */
+static void end_share(wtl_meter *m, wtl_region *r, int i) {
+  const channel *c = &m->channel[i];
+  const wtl_source *source = m->source[c->source];
+  share *s = &r->share[i];
+  wtl_domain_result *x = &s->result;
+  int64_t duration_us = r->result.duration_us, energy_uj = m->end[i].energy_uj - s->begin.energy_uj;
+  bool read = m->end[i].counted_us > s->begin.counted_us || (duration_us == 0 && c->last_ok);
+  snprintf(x->source, sizeof x->source, "%s", source->kind->name);
+  if (c->domain >= 0) {
+    snprintf(x->domain, sizeof x->domain, "%s", source->domain[c->domain].name);
+    x->summed = source->domain[c->domain].summed;
+  }
+  x->method = read ? source->kind->method : WTL_MISSING;
+  x->energy_uj = read ? energy_uj : 0;
+  x->exclusive_uj = read ? energy_uj - s->nested_uj : 0;
+  x->missing_s = (double)(m->end[i].missing_us - s->begin.missing_us) / 1e6;
+  x->below_resolution = duration_us < source->resolution_us;
+  if (!read || x->missing_s > 0) memcpy(x->reason, c->reason, sizeof x->reason);
+  if (r->parent) r->parent->share[i].nested_uj += energy_uj;
+}
+
+/* The top region ends at `end` and m->end. Lock held: a channel's reason is the sampler's too. */
 static void end_top(wtl_meter *m, const point *end) {
   wtl_region *r = m->top;
   wtl_region_result *x = &r->result;
-  const point *begin = &r->begin;
-  int64_t energy_uj = end->energy_uj - begin->energy_uj;
-  x->duration_us = end->now_us - begin->now_us;
+  x->duration_us = end->now_us - r->begin.now_us;
   x->exclusive_us = x->duration_us - r->nested_us;
-  x->cpu_us = end->cpu_us - begin->cpu_us;
-  set_machine(x, &begin->machine, &end->machine);
-  bool read = end->counted_us > begin->counted_us || (x->duration_us == 0 && end->ok);
-  x->method = read ? m->source->kind->method : WTL_MISSING;
-  x->energy_uj = read ? energy_uj : 0;
-  x->exclusive_uj = read ? energy_uj - r->nested_uj : 0;
-  x->missing_s = (double)(end->missing_us - begin->missing_us) / 1e6;
-  x->below_resolution = x->duration_us < m->source->resolution_us;
-  if (!read || x->missing_s > 0) snprintf(x->reason, sizeof x->reason, "%s", end->reason);
-  m->top = r->parent;
-  if (r->parent) {
-    r->parent->nested_us += x->duration_us;
-    r->parent->nested_uj += energy_uj;
+  x->cpu_us = end->cpu_us - r->begin.cpu_us;
+  set_machine(x, &r->begin.machine, &end->machine);
+  for (int i = 0; i < m->n_channels; i++) end_share(m, r, i);
+  const wtl_domain_result *p = &r->share[m->primary].result;
+  x->method = p->method;
+  x->energy_uj = p->energy_uj;
+  x->exclusive_uj = p->exclusive_uj;
+  x->missing_s = p->missing_s;
+  x->below_resolution = p->below_resolution;
+  memcpy(x->reason, p->reason, sizeof x->reason);
+  if (m->model >= 0 && r->share[m->model].result.method == WTL_ESTIMATED) {
+    x->has_est = true;
+    x->est_uj = r->share[m->model].result.energy_uj;
+    x->exclusive_est_uj = r->share[m->model].result.exclusive_uj;
   }
+  m->top = r->parent;
+  if (r->parent) r->parent->nested_us += x->duration_us;
   r->parent = NULL;
   r->meter = NULL;
 }
 
 static point end_point(wtl_meter *m) {
-  point end = mark(m);
+  point end;
+  mark(m, &end);
   end.machine = wtl_machine_cpu_read("/proc/stat");
   return end;
 }
@@ -240,10 +409,34 @@ wtl_status wtl_region_end(wtl_region *r, wtl_region_result *out) {
   wtl_meter *m = r->meter;
   if (m) {
     point end = end_point(m);
+    pthread_mutex_lock(&m->lock);
     while (m->top != r) end_top(m, &end);
     end_top(m, &end);
+    pthread_mutex_unlock(&m->lock);
   }
   if (out) *out = r->result;
+  return WTL_OK;
+}
+
+/* The share of domain i, counted over all sources; NULL out of range. */
+static const share *domain_share(const wtl_region *r, int i) {
+  for (int c = 0; !r->meter && i >= 0 && c < r->n_channels; c++) {
+    if (r->share[c].result.domain[0] && i-- == 0) return &r->share[c];
+  }
+  return NULL;
+}
+
+int wtl_region_domains(const wtl_region *r) {
+  int n = 0;
+  while (domain_share(r, n)) n++;
+  return n;
+}
+
+wtl_status wtl_region_domain(const wtl_region *r, int i, wtl_domain_result *out) {
+  const share *s = domain_share(r, i);
+  if (!s && r->meter) return wtl_fail(r->ctx, WTL_ERR_STATE, "region: \"%.40s\" has not ended", r->name);
+  if (!s) return wtl_fail(r->ctx, WTL_ERR_ARG, "region: domain %d of %d", i, wtl_region_domains(r));
+  *out = s->result;
   return WTL_OK;
 }
 
@@ -253,21 +446,106 @@ void wtl_region_release(wtl_region *r) {
   wtl_free(r->ctx, r);
 }
 
+static void interrupt_top(wtl_meter *m, const point *end) {
+  wtl_region *r = m->top;
+  end_top(m, end);
+  /* what it would have used is not known */
+  r->result.method = WTL_MISSING;
+  r->result.has_est = false;
+  snprintf(r->result.reason, sizeof r->result.reason, "interrupted: the meter was closed inside \"%.40s\"", r->name);
+  for (int i = 0; i < r->n_channels; i++) {
+    r->share[i].result.method = WTL_MISSING;
+    memcpy(r->share[i].result.reason, r->result.reason, sizeof r->result.reason);
+  }
+}
+
 void wtl_meter_destroy(wtl_meter *m) {
   if (!m) return;
   point end = end_point(m);
-  while (m->top) {
-    wtl_region *r = m->top;
-    end_top(m, &end);
-    r->result.method = WTL_MISSING; /* what it would have used is not known */
-    snprintf(r->result.reason, sizeof r->result.reason, "interrupted: the meter was closed inside \"%.40s\"", r->name);
-  }
   pthread_mutex_lock(&m->lock);
+  while (m->top) interrupt_top(m, &end);
   m->stop = true;
   pthread_cond_signal(&m->wake);
   pthread_mutex_unlock(&m->lock);
-  pthread_join(m->thread, NULL);
-  drop_lock(m);
-  m->source->kind->close(m->source);
+  if (m->threaded) pthread_join(m->thread, NULL);
+  pthread_cond_destroy(&m->wake);
+  pthread_mutex_destroy(&m->lock);
+  for (int i = 0; i < m->n_sources; i++) m->source[i]->kind->close(m->source[i]);
   wtl_free(m->ctx, m);
+}
+
+/* ---- power ---- */
+
+/* Watts of a channel since an earlier tally; false where nothing was read, or not all. */
+static bool power_since(const tally *then, const tally *now, double *w) {
+  int64_t us = now->counted_us - then->counted_us;
+  if (us <= 0 || now->missing_us != then->missing_us) return false;
+  *w = (double)(now->energy_uj - then->energy_uj) / (double)us;
+  return true;
+}
+
+void wtl_meter_power(wtl_meter *m, wtl_power *out) {
+  pthread_mutex_lock(&m->lock);
+  sample(m);
+  const power_mark *then = &m->mark[0];
+  *out = (wtl_power){ 0 };
+  if (m->last_us - then->now_us >= m->resolution_us) {
+    if (m->primary != m->model) {
+      out->measured = power_since(&then->primary, &m->channel[m->primary].tally, &out->measured_w);
+    }
+    if (m->model >= 0) out->estimated = power_since(&then->model, &m->channel[m->model].tally, &out->estimated_w);
+  }
+  pthread_mutex_unlock(&m->lock);
+}
+
+/* To `until` on the meter's clock; false when interrupted. */
+static bool wait_until(wtl_meter *m, int64_t until_us) {
+  if (m->virtual_clock) m->virtual_us = until_us;
+  for (int64_t left; (left = until_us - now_of(m)) > 0;) {
+    if (wtl_interrupted(m->ctx)) return false;
+    if (left > 50000) left = 50000;
+    nanosleep(&(struct timespec){ 0, (long)left * 1000 }, NULL);
+  }
+  return true;
+}
+
+wtl_status wtl_meter_idle(wtl_meter *m, double seconds, wtl_idle *out) {
+  point p;
+  if (!(seconds >= IDLE_MIN_S && seconds <= IDLE_MAX_S)) {
+    return wtl_fail(m->ctx, WTL_ERR_ARG, "meter: idle takes %g to %g s, not %g", IDLE_MIN_S, IDLE_MAX_S, seconds);
+  }
+  int64_t window_us = IDLE_WINDOW_US > 10 * m->resolution_us ? IDLE_WINDOW_US : 10 * m->resolution_us;
+  int n = (int)(seconds * 1e6 / (double)window_us), done = 0;
+  if (n < 2) n = 2;
+  window_us = (int64_t)(seconds * 1e6 / n);
+  int64_t begin_us = mark(m, &p);
+  tally begin = m->end[m->primary], last = begin;
+  double mean = 0, squares = 0; /* Welford's */
+  for (int i = 1; i <= n; i++) {
+    double w;
+    if (!wait_until(m, begin_us + i * window_us)) {
+      return wtl_fail(m->ctx, WTL_ERR_INTERRUPTED, "meter: idle: interrupted");
+    }
+    mark(m, &p);
+    tally now = m->end[m->primary];
+    if (power_since(&last, &now, &w)) {
+      double before = w - mean;
+      mean += before / ++done;
+      squares += before * (w - mean);
+    }
+    last = now;
+  }
+  wtl_idle r = { .n = done, .duration_s = (double)(p.now_us - begin_us) / 1e6 };
+  if (m->primary == m->model) {
+    snprintf(r.reason, sizeof r.reason, "no counter: a model's idle power is its constant");
+  } else if (done < n) {
+    pthread_mutex_lock(&m->lock);
+    memcpy(r.reason, m->channel[m->primary].reason, sizeof r.reason);
+    pthread_mutex_unlock(&m->lock);
+  } else if (power_since(&begin, &last, &r.mean_w)) {
+    r.ok = true;
+    r.sd_w = sqrt(squares / (done - 1));
+  }
+  *out = r;
+  return WTL_OK;
 }

@@ -4,21 +4,29 @@
 
 #include "source.h"
 
-static const wtl_source_kind *const kinds[] = { &wtl_source_estimate, &wtl_source_off };
+static const wtl_source_kind *const kinds[] = { &wtl_source_powercap, &wtl_source_estimate, &wtl_source_replay, &wtl_source_off };
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
 wtl_status wtl_source_find(wtl_ctx *ctx, const char *name, const wtl_source_kind **out) {
-  char known[256] = "";
-  if (!name) name = "estimate";
+  char known[256] = "auto";
   for (size_t i = 0; i < N_KINDS; i++) {
     if (strcmp(kinds[i]->name, name) == 0) {
       *out = kinds[i];
       return WTL_OK;
     }
     size_t n = strlen(known);
-    snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", kinds[i]->name);
+    snprintf(known + n, sizeof known - n, ", %s", kinds[i]->name);
   }
   return wtl_fail(ctx, WTL_ERR_ARG, "meter: there is no source \"%.40s\"; there are %s", name, known);
+}
+
+bool wtl_domain_summed(const char *name) {
+  static const char *const summed[] = { "package", "dram" };
+  for (size_t i = 0; i < sizeof summed / sizeof *summed; i++) {
+    size_t n = strlen(summed[i]);
+    if (strncmp(name, summed[i], n) == 0 && (name[n] == '-' || !name[n])) return true;
+  }
+  return false;
 }
 
 /* ---- off: everything is missing, for runs that only want times ---- */

@@ -468,37 +468,76 @@ wtl_status wtl_csv_field(wtl_text *out, const char *s, size_t n);
 
 /* ---- energy ------------------------------------------------------------------------ */
 
-/* A meter samples its sources from a thread of its own. */
+/* A meter samples its sources from a thread of its own. "auto" is powercap where it works with the estimate beside it, else
+ * the estimate alone; the description says which. Measured and estimated energy are never added or mixed. */
+#define WTL_DOMAIN_MAX 32
+#define WTL_REASON_MAX 96
 typedef struct wtl_meter wtl_meter;
+/* A counter's value at a time of a recorded trace; linear in between. */
+typedef struct wtl_trace_point {
+  double t_s;                  /* since the trace began; does not fall within a domain */
+  char domain[WTL_DOMAIN_MAX]; /* package* and dram* are added up in energy_uj */
+  int64_t energy_uj;           /* does not fall within a domain; negative: missing */
+} wtl_trace_point;
 typedef struct wtl_meter_options {
-  const char *source;  /* "estimate", "off"; NULL is "estimate" */
-  double period_s;     /* sampling period; 0 is 0.1 */
+  const char *source;  /* "auto", "powercap", "estimate", "replay", "off"; NULL is "auto" */
+  double period_s;     /* sampling period; 0 is 0.1; a counter that may wrap is read more often if it must be */
   double tdp_w;        /* estimate: full-load power; 0 takes the built-in default, printed by wtl_meter_describe */
   double idle_w;       /* estimate: power at rest; 0 takes the default */
+  const wtl_trace_point *trace; /* replay: copied */
+  int64_t n_trace;
+  bool virtual_clock;  /* replay: time is what wtl_meter_advance says, from 0; else it begins with the meter */
 } wtl_meter_options;
+/* WTL_ERR_UNSUPPORTED or WTL_ERR_IO where the source does not work on this machine. */
 wtl_status wtl_meter_create(wtl_ctx *ctx, const wtl_meter_options *o, wtl_meter **out);
 void wtl_meter_destroy(wtl_meter *m); /* open regions end as interrupted */
 wtl_status wtl_meter_describe(wtl_meter *m, wtl_text *out);
+/* Moves a virtual clock on; WTL_ERR_STATE where the clock is the real one. seconds >= 0. */
+wtl_status wtl_meter_advance(wtl_meter *m, double seconds);
 
 typedef enum wtl_method { WTL_MEASURED, WTL_ESTIMATED, WTL_REPLAYED, WTL_MISSING } wtl_method;
 const char *wtl_method_name(wtl_method m);
+/* Of the counters (measured, replayed) where the meter has any, else of the model (estimated). */
 typedef struct wtl_region_result {
   int64_t duration_us, exclusive_us; /* exclusive: without nested regions */
   int64_t cpu_us;                    /* of this process */
   int64_t other_cpu_us;              /* of everything else on the machine; -1 missing */
   int64_t steal_us;                  /* taken by the hypervisor; -1 missing */
   wtl_method method;                 /* of energy_uj */
-  int64_t energy_uj, exclusive_uj;   /* meaningless when method is WTL_MISSING */
+  int64_t energy_uj, exclusive_uj;   /* package + dram; meaningless when method is WTL_MISSING */
   double missing_s;                  /* seconds of the region without a reading */
   bool below_resolution;             /* shorter than the source can resolve: energy is not to be quoted */
-  char reason[96];                   /* why missing; "" otherwise */
+  char reason[WTL_REASON_MAX];       /* why missing; "" otherwise */
+  bool has_est;                      /* is there a model's figure, alone or beside the counters */
+  int64_t est_uj, exclusive_est_uj;
 } wtl_region_result;
+/* One domain of one source in a region. */
+typedef struct wtl_domain_result {
+  char source[16], domain[WTL_DOMAIN_MAX];
+  bool summed; /* is it a part of its source's energy */
+  wtl_method method;
+  int64_t energy_uj, exclusive_uj;
+  double missing_s;
+  bool below_resolution;
+  char reason[WTL_REASON_MAX];
+} wtl_domain_result;
 typedef struct wtl_region wtl_region;
 /* Regions nest: the newest open one is the parent. */
 wtl_status wtl_region_begin(wtl_meter *m, const char *name, wtl_region **out);
 /* Idempotent. Ending a region ends those still open inside it. */
 wtl_status wtl_region_end(wtl_region *r, wtl_region_result *out); /* out may be NULL */
+int wtl_region_domains(const wtl_region *r); /* of all sources; 0 while the region is open */
+wtl_status wtl_region_domain(const wtl_region *r, int i, wtl_domain_result *out);
 void wtl_region_release(wtl_region *r);                           /* ends it first if open */
+
+/* Power over about the last second. */
+typedef struct wtl_power { bool measured, estimated; double measured_w, estimated_w; } wtl_power;
+void wtl_meter_power(wtl_meter *m, wtl_power *out); /* measured, estimated: is there a figure */
+/* Waits for seconds (0.2 to 3600) and says what the counters drew meanwhile: the mean, and the standard deviation of n
+ * windows of 0.1 s or more. Whatever else runs is in it. WTL_ERR_INTERRUPTED on request; mean_w is meaningless with ok
+ * false, where any reading was missing or no source counts. */
+typedef struct wtl_idle { bool ok; double mean_w, sd_w, duration_s; int n; char reason[WTL_REASON_MAX]; } wtl_idle;
+wtl_status wtl_meter_idle(wtl_meter *m, double seconds, wtl_idle *out);
 
 /* Peak resident memory of this process (VmHWM), and its reset. Missing is WTL_ERR_UNSUPPORTED. */
 wtl_status wtl_peak_rss(wtl_ctx *ctx, int64_t *bytes);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "counter.h"
 #include "source.h"
 #include "system.h"
 
@@ -44,11 +45,11 @@ static wtl_meter *fake_meter(double period_s) {
   wtl_source *s = wtl_alloc(ctx, sizeof *s);
   wtl_meter *m = NULL;
   assert_non_null(s);
-  *s = (wtl_source){ &fake, ctx, 2, { { "package", true }, { "core", false } }, 1000 };
+  *s = (wtl_source){ &fake, ctx, 2, { { "package", true }, { "core", false } }, 1000, 0 };
   atomic_store(&counter_uj, 1000000);
   atomic_store(&readable, true);
   atomic_store(&reads, 0);
-  OK(wtl_meter_create_on(ctx, s, period_s, &m));
+  OK(wtl_meter_create_on(ctx, &s, 1, period_s, false, "", &m));
   return m;
 }
 
@@ -216,7 +217,7 @@ static void test_misuse(void **state) {
   char long_name[WTL_NAME_MAX + 1];
   (void)state;
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "rapl" }, &m), WTL_ERR_ARG,
-        "no source \"rapl\"; there are estimate, off");
+        "no source \"rapl\"; there are auto, powercap, estimate, replay, off");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = -1 }, &m), WTL_ERR_ARG, "period_s is -1");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = NAN }, &m), WTL_ERR_ARG, "period_s is nan");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = -5 }, &m), WTL_ERR_ARG, "tdp_w is -5");
@@ -269,7 +270,7 @@ static void test_stress(void **state) {
   wtl_meter *m = NULL;
   int64_t inside_us = 0, inside_uj = 0;
   (void)state;
-  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = 0.001 }, &m));
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "estimate", .period_s = 0.001 }, &m));
   wtl_region *all = begin(m, "all");
   for (int i = 0; i < 2000; i++) {
     wtl_region *a = begin(m, "a"), *b = begin(m, "b");
@@ -342,16 +343,16 @@ static void test_describe(void **state) {
   char want[200];
   (void)state;
   wtl_text_init(&t, ctx);
-  OK(wtl_meter_create(ctx, NULL, &m));
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "estimate" }, &m));
   OK(wtl_meter_describe(m, &t));
-  const char *lines[] = { "source: estimate\nmethod: estimated\ndomains: processor\nperiod_s: 0.1\n",
+  const char *lines[] = { "source: estimate\nmethod: estimated\ndomains: processor\nsummed: processor\nperiod_s: 0.1\n",
                           "model: power = idle_w", "(assumed: 3.5 W a logical", "(assumed: 0.74/3.5 of tdp_w" };
   for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) assert_non_null(strstr(t.s, lines[i]));
   snprintf(want, sizeof want, "\ntdp_w: %g ", 3.5 * (double)sysconf(_SC_NPROCESSORS_ONLN));
   assert_non_null(strstr(t.s, want));
   wtl_meter_destroy(m);
   wtl_text_free(&t);
-  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = 35, .period_s = 0.5 }, &m));
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "estimate", .tdp_w = 35, .period_s = 0.5 }, &m));
   OK(wtl_meter_describe(m, &t));
   assert_non_null(strstr(t.s, "period_s: 0.5\n"));
   assert_non_null(strstr(t.s, "tdp_w: 35 (given)\nidle_w: 7.4 (assumed"));
@@ -361,9 +362,265 @@ static void test_describe(void **state) {
   OK(wtl_meter_describe(m, &t));
   assert_string_equal(
       t.s,
-      "source: fake\nmethod: measured\ndomains: package core\nperiod_s: 3600\nresolution_s: 0.001\nturned_by: hand (2)\n");
+      "source: fake\nmethod: measured\ndomains: package core\nsummed: package\nperiod_s: 3600\nresolution_s: 0.001\n"
+      "turned_by: hand (2)\n");
   wtl_meter_destroy(m);
   wtl_text_free(&t);
+}
+
+/* ---- registers that wrap ---- */
+
+static wtl_reading step(wtl_counter *c, double s, uint64_t uj) {
+  wtl_reading r;
+  wtl_counter_step(c, llround(s * 1e6), uj, &r);
+  return r;
+}
+
+static void test_counter(void **state) {
+  (void)state;
+  const uint64_t range = 262143328850; /* a package's, at 61 uJ a step */
+  wtl_counter c = { .range_uj = range };
+  assert_int_equal(wtl_counter_longest_us(&c), 131071664);
+  wtl_reading r = step(&c, 10, range - 500);
+  assert_true(r.ok && !r.cut && r.energy_uj == 0);
+  assert_int_equal(step(&c, 10.1, range - 500).energy_uj, 0);
+  r = step(&c, 10.2, 1500); /* over the end */
+  assert_true(r.ok && !r.cut);
+  assert_int_equal(r.energy_uj, 2000);
+  assert_int_equal(step(&c, 11.2, 100001500).energy_uj, 100002000);
+  for (int i = 0; i < 100; i++) { /* 100 times round */
+    r = step(&c, 76 + 130 * i, range / 2);
+    assert_true(r.ok && !r.cut);
+    r = step(&c, 141 + 130 * i, 100001500);
+    assert_true(r.ok && !r.cut);
+    assert_int_equal(r.energy_uj, 100002000 + (int64_t)range * (i + 1));
+  }
+  /* too long a gap: what passed is not guessed, and counting goes on from there */
+  int64_t before = c.sum_uj;
+  r = step(&c, 1e6, 200000000);
+  assert_true(r.ok && r.cut);
+  assert_int_equal(r.energy_uj, before);
+  assert_non_null(strstr(r.reason, "not read for 9.87e+05 s"));
+  assert_int_equal(step(&c, 1e6 + 1, 200000007).energy_uj, before + 7);
+  /* set back to 0 while half full, as a driver that is loaded again does: no wrap */
+  step(&c, 1e6 + 30, 50000000000);
+  before = c.sum_uj;
+  r = step(&c, 1e6 + 30.1, 10);
+  assert_true(r.ok && r.cut && r.energy_uj == before);
+  assert_non_null(strstr(r.reason, "was set back"));
+  r = step(&c, 1e6 + 30.2, 90000000000);
+  assert_true(r.cut && strstr(r.reason, "jumped"));
+  /* beyond the range, or unreadable: never a number, and the interval to the next reading is nobody's */
+  r = step(&c, 1e6 + 30.3, range + 1);
+  assert_false(r.ok);
+  assert_non_null(strstr(r.reason, "beyond its range"));
+  before = c.sum_uj;
+  r = step(&c, 1e6 + 30.4, 90000000900);
+  assert_true(r.ok && r.energy_uj == before);
+  wtl_counter_lose(&c, &r, "%s", "gone");
+  assert_false(r.ok);
+  assert_string_equal(r.reason, "gone");
+  assert_int_equal(step(&c, 1e6 + 30.6, 90000001000).energy_uj, before);
+  assert_int_equal(step(&c, 1e6 + 30.7, 90000001001).energy_uj, before + 1);
+  assert_int_equal(step(&c, 1e6 + 30.7, 90000001002).energy_uj, before + 2); /* in no time */
+  c = (wtl_counter){ .range_uj = UINT64_MAX };
+  assert_int_equal(wtl_counter_longest_us(&c), UINT64_MAX / WTL_COUNTER_MAX_W);
+}
+
+static void test_summed(void **state) {
+  (void)state;
+  const char *yes[] = { "package", "package-0", "package-0-die-1", "dram-3", "dram" };
+  const char *no[] = { "psys", "core-0", "uncore-0", "packages", "dramatic-0", "intel-rapl:0:3", "" };
+  for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) assert_true(wtl_domain_summed(yes[i]));
+  for (size_t i = 0; i < sizeof no / sizeof *no; i++) assert_false(wtl_domain_summed(no[i]));
+}
+
+/* ---- traces, and several domains ---- */
+
+static wtl_meter *replay(const wtl_trace_point *trace, int64_t n) {
+  wtl_meter *m = NULL;
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "replay", .trace = trace, .n_trace = n, .virtual_clock = true }, &m));
+  return m;
+}
+
+static const wtl_trace_point trace[] = {
+  { 0, "package-0", 1000000 },  { 0, "dram-0", 0 },        { 0, "core-0", 500000 },
+  { 10, "package-0", 11000000 }, { 10, "dram-0", 2000000 }, { 10, "core-0", 1500000 },
+  { 20, "package-0", 12000000 }, { 20, "dram-0", -1 },      { 30, "package-0", 13000000 },
+  { 30, "dram-0", 5000000 },     { 40, "dram-0", 6000000 }, { 40, "package-0", 14000000 },
+};
+#define N_TRACE ((int64_t)(sizeof trace / sizeof *trace))
+
+static wtl_domain_result domain(const wtl_region *r, const char *name) {
+  wtl_domain_result d;
+  for (int i = 0; i < wtl_region_domains(r); i++) {
+    OK(wtl_region_domain(r, i, &d));
+    if (strcmp(d.domain, name) == 0) return d;
+  }
+  fail_msg("no domain %s", name);
+  return d;
+}
+
+static void test_replay(void **state) {
+  (void)state;
+  wtl_domain_result d;
+  wtl_meter *m = replay(trace, N_TRACE);
+  wtl_region *a = begin(m, "a");
+  OK(wtl_meter_advance(m, 5));
+  wtl_region *b = begin(m, "b");
+  FAILS(wtl_region_domain(b, 0, &d), WTL_ERR_STATE, "\"b\" has not ended");
+  assert_int_equal(wtl_region_domains(b), 0);
+  OK(wtl_meter_advance(m, 5));
+  wtl_region_result y = end(b);
+  assert_int_equal(y.method, WTL_REPLAYED);
+  assert_int_equal(y.duration_us, 5000000);
+  assert_int_equal(y.energy_uj, 5000000 + 1000000); /* package and dram, not core */
+  assert_int_equal(wtl_region_domains(b), 3);
+  assert_int_equal(domain(b, "core-0").energy_uj, 500000);
+  assert_false(domain(b, "core-0").summed);
+  assert_true(domain(b, "dram-0").summed);
+  assert_string_equal(domain(b, "dram-0").source, "replay");
+  FAILS(wtl_region_domain(b, 3, &d), WTL_ERR_ARG, "domain 3 of 3");
+  FAILS(wtl_region_domain(b, -1, &d), WTL_ERR_ARG, "domain -1 of 3");
+  wtl_region_result x = end(a);
+  assert_int_equal(x.energy_uj, 12000000);
+  assert_int_equal(x.exclusive_uj, 6000000);
+  assert_int_equal(domain(a, "package-0").energy_uj, 10000000);
+  assert_int_equal(domain(a, "package-0").exclusive_uj, 5000000);
+  wtl_region_release(b);
+  b = begin(m, "gap"); /* dram has nothing from 10 to 30 s: then there is no sum, and the package still has its own */
+  OK(wtl_meter_advance(m, 15));
+  y = end(b);
+  assert_int_equal(y.method, WTL_MISSING);
+  assert_true(y.missing_s == 15 && !y.has_est);
+  assert_string_equal(y.reason, "dram-0: the trace has nothing at 25 s");
+  assert_int_equal(domain(b, "dram-0").method, WTL_MISSING);
+  assert_int_equal(domain(b, "package-0").energy_uj, 1500000);
+  assert_true(domain(b, "package-0").missing_s == 0 && !domain(b, "package-0").reason[0]);
+  wtl_region_release(b);
+  b = begin(m, "over the end");
+  OK(wtl_meter_advance(m, 7));
+  OK(wtl_meter_advance(m, 8));
+  OK(wtl_meter_advance(m, 5)); /* 45 s */
+  y = end(b);
+  assert_int_equal(y.energy_uj, 800000 + 800000); /* 32 to 40 s */
+  assert_true(y.missing_s == 12);
+  assert_string_equal(domain(b, "core-0").reason, "core-0: the trace has nothing at 45 s");
+  FAILS(wtl_meter_advance(m, -1), WTL_ERR_ARG, "not -1");
+  FAILS(wtl_meter_advance(m, NAN), WTL_ERR_ARG, "not nan");
+  wtl_region_release(b);
+  wtl_region_release(a);
+  wtl_meter_destroy(m);
+  m = fake_meter(BY_HAND);
+  FAILS(wtl_meter_advance(m, 1), WTL_ERR_STATE, "the real one");
+  wtl_meter_destroy(m);
+}
+
+static void test_no_sum(void **state) {
+  (void)state;
+  wtl_meter *m = replay((wtl_trace_point[]){ { 0, "psys", 0 }, { 10, "psys", 70 } }, 2);
+  wtl_region *r = begin(m, "r");
+  OK(wtl_meter_advance(m, 10));
+  wtl_region_result x = end(r);
+  assert_int_equal(x.method, WTL_MISSING); /* not 0 */
+  assert_string_equal(x.reason, "no domain is summed");
+  assert_int_equal(domain(r, "psys").energy_uj, 70);
+  wtl_region_release(r);
+  wtl_meter_destroy(m);
+}
+
+static void test_bad_trace(void **state) {
+  (void)state;
+  static const struct { wtl_trace_point p[3]; const char *text; } bad[] = {
+    { { { 0, "a", 1 }, { 1, "a", 0 }, { 2, "a", 1 } }, "row 2: energy_uj of \"a\" falls" },
+    { { { 1, "a", 1 }, { 0, "b", 0 }, { 0.5, "a", 1 } }, "row 3: t_s of \"a\" falls" },
+    { { { 0, "a", 5 }, { 1, "a", -1 }, { 2, "a", 4 } }, "row 3: energy_uj of \"a\" falls" },
+    { { { -1, "a", 1 }, { 0, "a", 2 }, { 1, "a", 3 } }, "row 1: t_s is -1" },
+    { { { 0, "a", 1 }, { NAN, "a", 2 }, { 1, "a", 3 } }, "row 2: t_s is nan" },
+    { { { 0, "a", 1 }, { 1, "", 2 }, { 1, "a", 3 } }, "row 2: the domain's name" },
+  };
+  wtl_meter *m = NULL;
+  wtl_meter_options o = { .source = "replay" };
+  FAILS(wtl_meter_create(ctx, &o, &m), WTL_ERR_ARG, "replay needs a trace");
+  o.n_trace = 3;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    o.trace = bad[i].p;
+    FAILS(wtl_meter_create(ctx, &o, &m), WTL_ERR_FORMAT, bad[i].text);
+  }
+  o.source = "estimate";
+  FAILS(wtl_meter_create(ctx, &o, &m), WTL_ERR_ARG, "are for source \"replay\", not \"estimate\"");
+  assert_null(m);
+}
+
+/* Counters and a model side by side: neither's figure goes by the other's name. */
+static void test_side_by_side(void **state) {
+  (void)state;
+  wtl_meter *m = NULL;
+  wtl_source *s[2];
+  OK(wtl_source_estimate.open(ctx, &(wtl_meter_options){ .tdp_w = 100, .idle_w = 50 }, &s[0]));
+  s[1] = wtl_alloc(ctx, sizeof *s[1]);
+  assert_non_null(s[1]);
+  *s[1] = (wtl_source){ &fake, ctx, 2, { { "package", true }, { "core", false } }, 1000, 0 };
+  atomic_store(&counter_uj, 5);
+  atomic_store(&readable, true);
+  OK(wtl_meter_create_on(ctx, s, 2, BY_HAND, false, "", &m));
+  wtl_region *r = begin(m, "r");
+  turn(1000);
+  usleep(20000);
+  wtl_region_result x = end(r);
+  assert_int_equal(x.method, WTL_MEASURED);
+  assert_int_equal(x.energy_uj, 1000);
+  assert_true(x.has_est && x.est_uj >= 50 * x.duration_us);
+  assert_int_equal(wtl_region_domains(r), 3);
+  assert_int_equal(domain(r, "processor").method, WTL_ESTIMATED);
+  assert_int_equal(domain(r, "core").energy_uj, 500);
+  wtl_region_release(r);
+  r = begin(m, "hidden"); /* the model does not stand in for a counter */
+  atomic_store(&readable, false);
+  usleep(20000);
+  x = end(r);
+  assert_int_equal(x.method, WTL_MISSING);
+  assert_true(x.has_est && x.est_uj > 0);
+  assert_string_equal(x.reason, "the counter is hidden");
+  wtl_region_release(r);
+  wtl_meter_destroy(m);
+}
+
+/* ---- power ---- */
+
+static void test_power(void **state) {
+  (void)state;
+  wtl_power p;
+  wtl_idle idle;
+  wtl_trace_point t[41];
+  for (int i = 0; i <= 40; i++) t[i] = (wtl_trace_point){ i * 0.1, "package-0", 2500000 * i + (i % 2 ? 50000 : 0) };
+  wtl_meter *m = replay(t, 41); /* 25 W, 0.5 W up and down between one tenth and the next */
+  wtl_meter_power(m, &p);
+  assert_false(p.measured || p.estimated);
+  OK(wtl_meter_advance(m, 1));
+  wtl_meter_power(m, &p);
+  assert_true(p.measured && !p.estimated && fabs(p.measured_w - 25) < 1e-9);
+  OK(wtl_meter_idle(m, 2, &idle));
+  assert_true(idle.ok && fabs(idle.mean_w - 25) < 1e-9 && idle.n == 20 && fabs(idle.duration_s - 2) < 1e-9);
+  assert_true(fabs(idle.sd_w - 1.0 / 2 * sqrt(20.0 / 19)) < 1e-9);
+  OK(wtl_meter_idle(m, 2, &idle)); /* past the trace's end */
+  assert_false(idle.ok);
+  assert_non_null(strstr(idle.reason, "the trace has nothing"));
+  wtl_meter_power(m, &p);
+  assert_false(p.measured);
+  FAILS(wtl_meter_idle(m, 0.1, &idle), WTL_ERR_ARG, "idle takes 0.2 to 3600 s, not 0.1");
+  FAILS(wtl_meter_idle(m, NAN, &idle), WTL_ERR_ARG, "not nan");
+  wtl_meter_destroy(m);
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "estimate", .tdp_w = 10, .idle_w = 9 }, &m));
+  OK(wtl_meter_idle(m, 0.2, &idle));
+  assert_false(idle.ok);
+  assert_non_null(strstr(idle.reason, "no counter"));
+  wtl_meter_power(m, &p);
+  assert_true(!p.measured && p.estimated && p.estimated_w >= 9 && p.estimated_w <= 10.5);
+  wtl_interrupt(ctx, 1);
+  FAILS(wtl_meter_idle(m, 100, &idle), WTL_ERR_INTERRUPTED, "interrupted");
+  wtl_interrupt(ctx, 0);
+  wtl_meter_destroy(m);
 }
 
 /* ---- the machine ---- */
@@ -430,7 +687,9 @@ static void test_peak_rss(void **state) {
 static wtl_status meter_life(void *source) {
   wtl_meter *m = NULL;
   wtl_region *a = NULL, *b = NULL;
-  wtl_status s = wtl_meter_create(ctx, &(wtl_meter_options){ .source = source }, &m);
+  wtl_meter_options o = { .source = source };
+  if (strcmp(source, "replay") == 0) o = (wtl_meter_options){ source, .trace = trace, .n_trace = 3 };
+  wtl_status s = wtl_meter_create(ctx, &o, &m);
   if (s == WTL_OK) s = wtl_region_begin(m, "a", &a);
   if (s == WTL_OK) s = wtl_region_begin(m, "b", &b);
   wtl_region_release(a);
@@ -452,7 +711,9 @@ static void test_memory(void **state) {
   (void)state;
   assert_int_equal(sweep("estimate", meter_life, "estimate"), 4);
   assert_int_equal(sweep("off", meter_life, "off"), 4);
-  OK(wtl_meter_create(ctx, NULL, &m));
+  assert_int_equal(sweep("replay", meter_life, "replay"), 5); /* and its points */
+  assert_true(sweep("auto", meter_life, "auto") >= 4);        /* and counters where this machine has any */
+  OK(wtl_meter_create(ctx, &(wtl_meter_options){ .source = "estimate" }, &m));
   assert_true(sweep("describe", describe, m) >= 1);
   wtl_meter_destroy(m);
 }
@@ -462,6 +723,8 @@ int main(void) {
     CASE(test_nested),    CASE(test_any_order), CASE(test_missing),  CASE(test_closed_inside),
     CASE(test_off),       CASE(test_misuse),    CASE(test_sampler),  CASE(test_stops_at_once),
     CASE(test_stress),    CASE(test_signals),   CASE(test_estimate), CASE(test_describe),
+    CASE(test_counter),   CASE(test_summed),    CASE(test_replay),   CASE(test_no_sum),
+    CASE(test_bad_trace), CASE(test_side_by_side), CASE(test_power),
     CASE(test_proc_stat), CASE(test_other_cpu), CASE(test_peak_rss), CASE(test_memory),
   };
   return cmocka_run_group_tests_name("energy", tests, NULL, NULL);

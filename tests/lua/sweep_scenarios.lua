@@ -58,6 +58,7 @@ local dataset = wattle.data.tensors{ images = pixels, labels = labels, classes =
 local Picture = nn.Sequential{ nn.Flatten(), nn.Linear{ in_features = 25, out_features = 2 } }
 nn.initialise(Picture, 1)
 
+core.write_file(path "trace.csv", "t_s,domain,energy_uj\n0,dram-0,0\n9,dram-0,900\n")
 core.write_file(path "table.csv", 'a,b\n1,"2,3"\n')
 wattle.save(path "saved.safetensors", { a = x, b = keep }, { note = "x" })
 core.write_file(path "images", ("\0\0\8\3\0\0\0\2\0\0\0\5\0\0\0\5" .. ("\7"):rep(50)))
@@ -390,6 +391,14 @@ S["appender:close"] = S.appender
 S["lock:close"] = S.lock
 S["meter:region"] = function() return meter():region "x":stop().method end
 S["meter:describe"] = function() return meter():describe() end
+S["meter:power"] = function() return (meter():power()) end
+S["meter:idle"] = function() return meter():idle(0.2).samples end
+S["meter:advance"] = function()
+  local m = assert(wattle.meter{ source = "replay", trace = path "trace.csv", clock = "virtual" })
+  local r = m:region "x"
+  m:advance(1)
+  return r:stop().energy_j
+end
 S["meter:close"] = function() return meter():close() end
 S["region:stop"] = function() return meter():region "x":stop().method end
 S["region:close"] = function() return meter():region "x":close() end
