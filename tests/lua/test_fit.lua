@@ -341,7 +341,7 @@ end
 
 resumes("sgd", function() return { epochs = 5 } end)
 resumes("adamw, accumulation, clipping, keep_best", function()
-  return { epochs = 5, keep_best = true, optimizer = { "adamw", lr = 0.01, accumulate = 2, clip_norm = 1,
+  return { epochs = 5, keep_best = true, loss = { "cross_entropy", label_smoothing = 0.1 }, optimizer = { "adamw", lr = 0.01, accumulate = 2, clip_norm = 1,
                                                        groups = { { match = "bias$", weight_decay = 0 } } } }
 end)
 resumes("plateau behind a warm-up, early stopping", function()

@@ -19,22 +19,25 @@ local function schedule_values(schedule, epochs)
   return values
 end
 
-local function describe(value)
+-- An option as JSON can hold it: {"sgd", lr = 1} gets keys "1" and "lr", a function its kind.
+local function plain(value)
   if type(value) == "function" then return "a function" end
-  return value
+  if type(value) ~= "table" then return value end
+  local copy, list = {}, true
+  for key in pairs(value) do list = list and math.type(key) == "integer" end
+  for key, v in pairs(value) do copy[list and key or tostring(key)] = plain(v) end
+  return copy
 end
 
 -- The options that decide what every step computes. Equal options give equal bits; so must the threads be equal,
 -- since the order of sums in some kernels follows their number.
 local function identity(run)
   local o = run.options
-  local optimizer = {}
-  for key, value in pairs(o.optimizer) do optimizer[tostring(key)] = value end
   return {
-    epochs = run.epochs, batch_size = run.batch_size, seed = run.seed, optimizer = optimizer,
-    drop_last = o.drop_last or false, loss = describe(o.loss or "cross_entropy"), backend = o.backend or "auto",
+    epochs = run.epochs, batch_size = run.batch_size, seed = run.seed, optimizer = plain(o.optimizer),
+    drop_last = o.drop_last or false, loss = plain(o.loss or "cross_entropy"), backend = o.backend or "auto",
     schedule = schedule_values(run.schedule, run.epochs), keep_best = o.keep_best or false,
-    early_stopping = o.early_stopping or false, train_samples = #run.train, val_samples = run.val and #run.val or 0,
+    early_stopping = plain(o.early_stopping or false), train_samples = #run.train, val_samples = run.val and #run.val or 0,
     threads = core.threads(), wattle = core.build_info():match "version: ([^\n]*)",
   }
 end
