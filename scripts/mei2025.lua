@@ -196,8 +196,8 @@ local function model_from(o, dict)
   for _, what in ipairs { "missing", "unexpected", "mismatched" } do
     local names = diff[what]
     if #names > 0 then
-      return nil, ("the checkpoint does not fit %s: %s %s%s"):format(o.model, what, tostring(names[1]),
-        #names > 1 and (" and %d more"):format(#names - 1) or "")
+      return nil, ("%s does not fit %s: %s %s%s"):format(o.checkpoint or "the checkpoint", o.model, what,
+        tostring(names[1]), #names > 1 and (" and %d more"):format(#names - 1) or "")
     end
   end
   return model

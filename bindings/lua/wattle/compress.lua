@@ -201,8 +201,10 @@ function compress.prune(model, o)
   local what = "compress.prune"
   check_model(model, what)
   util.check_options(o, { "amount", "scope", "input" }, what)
-  local amount = check_number(o, "amount", what, 0, 1)
-  if amount == 1 then where.raise("%s: amount must be below 1", what) end
+  local amount = o.amount
+  if type(amount) ~= "number" or not (amount >= 0 and amount < 1) then
+    where.raise("%s: amount must be a share of at least 0 and below 1, got %s", what, tostring(amount))
+  end
   local scope = check_choice(o, "scope", what, { "global", "local" })
   module.initialise(model)
   local new = model:clone()
@@ -466,7 +468,7 @@ function compress.capacity(model, o)
   local single = by_layer and weights(copy) or {}
   local bar <close> = progress.new{ total = (most + 1) + #single * most, label = "capacity",
                                     enabled = o.progress ~= false }
-  local rows = {}
+  local rows, done = {}, 0
 
   -- Rows of one sweep; returns the n that it chooses. known: the accuracy of 0 bits, if there is one already.
   local function sweep(layer, params, known)
@@ -481,7 +483,8 @@ function compress.capacity(model, o)
       rows[#rows + 1] = { bits = bits, arm = arm, layer = layer, val_top1_pct = value, within = within, chosen = false,
                           capacity_bytes = bits * params // 8 }
       if not (bits == 0 and known) then
-        bar:step(1, ("%s%d bits: %.2f %%"):format(layer and layer .. ", " or "", bits, value))
+        done = done + 1
+        bar:step(done, ("%s%d bits: %.2f %%"):format(layer and layer .. ", " or "", bits, value))
       end
     end
     rows[first + chosen].chosen = true
