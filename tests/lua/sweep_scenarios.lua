@@ -651,6 +651,35 @@ S["plot"] = function()
   return drawn, message, code
 end
 
+-- What they read was written by an experiment, once; gnuplot is not run here either.
+local reported = path "reported"
+assert(wattle.experiment{ name = "small", out = reported, factors = { technique = { "baseline", "other" } }, seeds = { 1, 2, 3 },
+                          progress = false, meter = { source = "off" }, run = function(case)
+  return { test_top1_pct = 90.0 + case.seed, epoch_rows = { { epoch = 1, val_top1_pct = 80.0 }, { epoch = 2, val_top1_pct = 81.0 } } }
+end })
+local pictures, report = wattle.pictures, wattle.report
+local read_folder = require "wattle.folder".read
+local function undrawn(drawn, message, code)
+  if not drawn and code ~= "memory" then return message end
+  return drawn, message, code
+end
+S["pictures.factors"] = function()
+  local e, message, code = read_folder(reported)
+  if not e then return nil, message, code end
+  return pictures.factors(e)
+end
+S["pictures.label"] = function() return pictures.label({ technique = "scr_zero", level = 8.0, level_unit = "bits" }, { "technique", "level" }) end
+S["pictures.axis"] = function() return pictures.axis "energy_j" end
+S["pictures.summary"] = function()
+  local e, message, code = read_folder(reported)
+  if not e then return nil, message, code end
+  return pictures.summary(e).rows[1].test_top1_pct
+end
+S["pictures.draw"] = function() return undrawn(pictures.draw(reported, { into = "/dev/null/x" })) end
+S["pictures.power"] = function() return undrawn(pictures.power(reported, "a", scratch .. ".svg")) end
+S["report.html"] = function() return report.html(reported, { pictures = false }) end
+S["report.write"] = function() return report.write(reported, path "report.html", { pictures = false }) end
+
 return function()
   local region_of = meter()
   S["module:compile"]() -- which completes the methods of plans

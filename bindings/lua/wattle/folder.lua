@@ -30,6 +30,85 @@ function folder.read_sidecar(path)
   return side
 end
 
+---- reading it, for reports ----
+
+-- A table of the folder with the columns that the sidecar gives it, or those given. Returns rows, columns; or nil,
+-- message, code.
+local function read_table(path, types, fixed)
+  local file, message = io.open(path, "rb")
+  if not file then return nil, message, "io" end
+  local size = file:seek "end" or 0
+  local last = size > 0 and file:seek("end", -1) and file:read(1)
+  file:close()
+  local lines, code
+  lines, message, code = core.csv_read(path)
+  if not lines then return nil, message, code end
+  if last ~= "\n" then
+    return nil, ("%s:%d: the last row is not whole: a run was stopped as it wrote; resume = true (--resume) mends it")
+      :format(path, math.max(#lines, 1)), "format"
+  end
+  local cols = fixed
+  if not cols then
+    cols = {}
+    for i, name in ipairs(lines[1]) do
+      if not types[name] then return nil, ("%s:1: runs.json does not know the column '%s'"):format(path, name), "format" end
+      cols[i] = { name = name, type = types[name] }
+    end
+  end
+  local rows
+  rows, message, code = results.read(path, cols)
+  if not rows then return nil, message, code end
+  return rows, cols
+end
+
+-- What a sidecar must have for its tables to be understood; nil if it has, else what is wrong.
+local function sidecar_misfit(side)
+  if side.schema_version ~= results.schema_version then
+    return ("it is of schema %s, and this program reads %d"):format(tostring(side.schema_version), results.schema_version)
+  end
+  if type(side.experiment) ~= "string" then return "'experiment' is missing" end
+  for _, key in ipairs { "columns", "cases", "seeds" } do
+    if type(side[key]) ~= "table" then return ("'%s' is missing"):format(key) end
+  end
+  for _, name in ipairs(FILES) do
+    if type(side.columns[name .. ".csv"]) ~= "table" then return ("'columns' lacks %s.csv"):format(name) end
+  end
+end
+
+-- folder.read(path) -> {path, side (runs.json), columns (of runs.csv), runs, epochs, energy: rows, in the order of the
+-- plan; capacity and trace: rows, where there are such files}, or nil, message, code; the message names file and line.
+-- Nothing is changed, and no lock is needed: rows are appended whole.
+function folder.read(path)
+  local there, kind = core.exists(path)
+  if not there or kind ~= "directory" then return nil, ("there is no folder '%s'"):format(path), "io" end
+  if not core.exists(path .. "/runs.json") then
+    return nil, ("the folder '%s' holds no runs.json: it is not an experiment's"):format(path), "io"
+  end
+  local side, message, code = folder.read_sidecar(path)
+  if not side then return nil, message, code end
+  local misfit = sidecar_misfit(side)
+  if misfit then return nil, ("%s/runs.json: %s"):format(path, misfit), "format" end
+  local out = { path = path, side = side }
+  for _, name in ipairs(FILES) do
+    local rows, cols, why = read_table(("%s/%s.csv"):format(path, name), side.columns[name .. ".csv"])
+    if not rows then return nil, cols, why end
+    out[name] = rows
+    if name == "runs" then out.columns = cols end
+  end
+  for _, name in ipairs { "capacity", "trace" } do
+    local file = ("%s/%s.csv"):format(path, name)
+    if core.exists(file) then
+      local rows, why, reason = read_table(file, nil, results[name])
+      if not rows then return nil, why, reason end
+      out[name] = rows
+    end
+  end
+  table.sort(out.runs, function(a, b) return (a.run_order or 0) < (b.run_order or 0) end)
+  return out
+end
+
+---- two plans ----
+
 local function show(v)
   if v == nil or v == core.null then return "not given" end
   return type(v) == "string" and ("'%s'"):format(v) or type(v) == "table" and "a list or table" or tostring(v)

@@ -5,7 +5,8 @@ if type(wattle) ~= "table" or type(core) ~= "table" then
   error("wattle/init.lua is run by the wattle library; use require \"wattle\"", 2)
 end
 
-local submodules = { "nn", "models", "data", "compress", "schedule", "stats", "experiment", "results", "compare", "progress", "table", "cli" }
+local submodules = { "nn", "models", "data", "compress", "schedule", "stats", "experiment", "results", "compare", "progress", "table", "cli",
+                     "pictures", "report" }
 -- Functions that live in a submodule but are called as wattle.NAME.
 local functions = { fit = "fit", evaluate = "fit", nonzeros = "compress", plot = "plot" }
 

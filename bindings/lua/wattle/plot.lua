@@ -41,9 +41,15 @@ local KINDS = { line = true, scatter = true, bars = true }
 
 -- Okabe and Ito's colours, told apart with any kind of colour vision; yellow is left out, being lost on white.
 local PALETTE = { "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6aa8" }
-local NEUTRAL = "#000000"
+local NEUTRAL, GRID = "#000000", "#d8d8d8"
+plot.colors = #PALETTE
 -- gnuplot's point types: disc, square, triangle, diamond, triangle down, ring, cross. A second way to tell series apart.
 local POINTS = { 7, 5, 9, 13, 11, 6, 2 }
+
+-- For letters, which are thinner than points.
+local function darker(color)
+  return (color:gsub("%x%x", function(part) return ("%02x"):format(tonumber(part, 16) * 7 // 10) end))
+end
 
 ---- checks ----
 
@@ -313,6 +319,16 @@ local function style_series(p)
   end
 end
 
+-- Whole numbers want whole tics: the step, or nil where gnuplot's own will do.
+local function whole_step(p, low, high)
+  for _, s in ipairs(p.series) do
+    for k = 1, s.n do
+      if s.x[k] ~= math.floor(s.x[k]) then return nil end
+    end
+  end
+  return high - low <= 13 and 1 or high - low <= 26 and 2 or nil
+end
+
 -- What a series is drawn by: intervals first, what matters on top.
 local function elements_of(p, xlow, ylow)
   -- The low end of an interval; what a logarithm cannot show goes down to the edge.
@@ -324,7 +340,7 @@ local function elements_of(p, xlow, ylow)
   -- Arrows with flat heads: gnuplot's errorbars leave a hole in the middle.
   local using_y, using_x = ("1:(%s):(0):(column(6) - %s)"):format(low, low), ("(%s):2:(column(4) - %s):(0)"):format(left, left)
   local ends = "with vectors heads size graph 0.006,90 lw 1.5 "
-  local below, bars, above = {}, {}, {}
+  local below, bars, above, top = {}, {}, {}, {}
   local data = quote("./" .. p.name .. ".csv")
   for _, s in ipairs(p.series) do
     if s.block then
@@ -332,7 +348,7 @@ local function elements_of(p, xlow, ylow)
         list[#list + 1] = { name = s.name or "", text = ("%s index %d using %s %s %s"):format(data, block or s.block, using,
           how, title and s.name and "title " .. quote(s.name) or "notitle") }
       end
-      local color = ("lc rgb '%s'"):format(s.rgb)
+      local color, faint = ("lc rgb '%s'"):format(s.rgb), ("lc rgb '#60%s'"):format(s.rgb:sub(2))
       if s.kind == "bars" then
         element(above, ("1:2:(%.6g)"):format(0.9 * p.box), "with boxes fs solid 0.8 noborder " .. color, true)
         if s.has_interval then element(bars, using_y, ends .. ("lc rgb '%s'"):format(NEUTRAL)) end
@@ -340,24 +356,73 @@ local function elements_of(p, xlow, ylow)
         if s.has_interval and s.interval == "band" then
           element(below, ("1:(%s):6"):format(low), "with filledcurves fs transparent solid 0.2 noborder " .. color, false, s.band_block)
         elseif s.has_interval then
-          element(bars, using_y, ends .. color)
+          element(bars, using_y, ends .. faint)
         end
-        if s.has_xinterval then element(bars, using_x, ends .. color) end
+        if s.has_xinterval then element(bars, using_x, ends .. faint) end
         local how = ("points pt %d"):format(s.point)
         if s.kind == "line" then how = ("lines lw 2 dt %d"):format(s.dash) end
         if s.kind == "line" and s.n <= 60 then how = ("linespoints lw 2 dt %d pt %d ps 0.8"):format(s.dash, s.point) end
         element(above, "1:2", ("with %s %s"):format(how, color), true)
+        if s.color == "neutral" then element(top, "1:2", ("with %s %s"):format(how, color)) end -- others may cover it
       end
     end
   end
   if p.bars then bars, above = above, bars end -- their intervals stand on top
   local all = table.move(bars, 1, #bars, #below + 1, below)
-  return table.move(above, 1, #above, #all + 1, all)
+  table.move(above, 1, #above, #all + 1, all)
+  return table.move(top, 1, #top, #all + 1, all)
 end
 
 local LABEL = ("set label %%s at %%s %%s front tc rgb '%s' font ',12'"):format(NEUTRAL)
 
-local function decorations(p, xlow, xhigh)
+-- Where a label may stand around its point, in pixels (right, up), nearest first.
+local AROUND = {}
+for _, ring in ipairs { 9, 20, 32, 46 } do
+  for _, way in ipairs { { 1, 0.6 }, { 1, -0.9 }, { -1, 0.6 }, { -1, -0.9 }, { 0, 1.3 }, { 0, -1.5 } } do
+    AROUND[#AROUND + 1] = { way[1] * ring, way[2] * ring, way[1] }
+  end
+end
+
+local function overlap(a, b)
+  return a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
+end
+
+-- Labels of points, each at the nearest place where it covers neither a point nor another label, as far as the size of
+-- letters can be guessed. Calls put(label, series, k, {right, up, side}).
+local function place_labels(p, to_x, to_y, put)
+  local taken = {}
+  for _, s in ipairs(p.series) do
+    for k = 1, s.n do
+      if s.y[k] then
+        local x, y = to_x(s.x[k]), to_y(s.y[k])
+        taken[#taken + 1] = { x - 5, y - 5, x + 5, y + 5 }
+      end
+    end
+  end
+  for _, s in ipairs(p.series) do
+    for k = 1, s.n do
+      local label = s.y[k] and s.labels[k]
+      if label then
+        local x, y, w = to_x(s.x[k]), to_y(s.y[k]), 6.5 * (utf8.len(label) or #label)
+        local best
+        for _, way in ipairs(AROUND) do
+          local left = x + way[1] - (way[3] < 0 and w or way[3] == 0 and w / 2 or 0)
+          local box, free = { left, y + way[2] - 6, left + w, y + way[2] + 6 }, true
+          for _, other in ipairs(taken) do free = free and not overlap(box, other) end
+          if free then
+            best = { way, box }
+            break
+          end
+        end
+        best = best or { AROUND[1], { x, y, x, y } }
+        taken[#taken + 1] = best[2]
+        put(label, s, k, best[1])
+      end
+    end
+  end
+end
+
+local function decorations(p, xlow, xhigh, ylow, yhigh)
   local out = {}
   local function add(format, ...) out[#out + 1] = format:format(...) end
   local function share(x) -- of the picture's width
@@ -389,15 +454,19 @@ local function decorations(p, xlow, xhigh)
   end
   for _, s in ipairs(p.series) do
     for k = 1, s.n do
-      local label = s.labels[k]
       if p.bars and not s.y[k] then add(LABEL, "'NA'", ("%.17g, graph 0.02"):format(s.x[k]), "center") end -- not a bar of 0
-      if label and s.y[k] then
-        check_text(label, "labels")
-        add("set label %s at %.17g, %.17g left offset character 0.7, 0.5 front tc rgb '%s' font ',11'", quote(label),
-            s.x[k], s.y[k], s.rgb)
-      end
+      if s.y[k] then check_text(s.labels[k], "labels") end
     end
   end
+  local wide, high = (p.beside and 0.62 or 0.85) * p.width, 0.7 * p.height -- about the size of what the axes hold
+  local function to_y(y)
+    if p.log:find "y" then return high * math.log(y / ylow) / math.log(yhigh / ylow) end
+    return high * (y - ylow) / (yhigh - ylow)
+  end
+  place_labels(p, function(x) return wide * share(x) end, to_y, function(label, s, k, way)
+    add("set label %s at %.17g, %.17g %s offset character %.2f, %.2f front tc rgb '%s' font ',11'", quote(label), s.x[k],
+        s.y[k], way[3] > 0 and "left" or way[3] < 0 and "right" or "center", way[1] / 7, way[2] / 14, darker(s.rgb))
+  end)
   return out
 end
 
@@ -411,6 +480,7 @@ local function legend(p, o)
   if names * (8 * longest + 50) < p.width * 0.85 and not p.tilted then
     return "set key outside bottom center horizontal Left reverse samplen 2\nset bmargin 6"
   end
+  p.beside = true
   return "set key outside right top vertical Left reverse samplen 1.5 spacing 1.3"
 end
 
@@ -424,7 +494,7 @@ set terminal %s
 set output out
 set border 3 lw 1
 set tics nomirror out
-set grid lc rgb '#d8d8d8' lw 0.6 dt 1 back
+set grid lc rgb '%s' lw 0.6 dt 1 back
 set style data points
 ]]
 
@@ -442,7 +512,7 @@ local function script_of(p, o)
   local ylow, yhigh = limits(p, "y", o.ylim, {})
   if not (xlow and ylow) then return nil, "plot: there is no value to draw" end
   if p.bars and not o.xlim then xlow, xhigh = 0.4, #p.categories + 0.6 end
-  local out = { (HEAD:format(quote("./" .. p.name .. ".gp"), quote("./" .. p.name .. "." .. p.suffix), terminal(p))) }
+  local out = { (HEAD:format(quote("./" .. p.name .. ".gp"), quote("./" .. p.name .. "." .. p.suffix), terminal(p), GRID)) }
   local function add(format, ...) out[#out + 1] = format:format(...) .. "\n" end
   for _, key in ipairs { "title", "xlabel", "ylabel" } do
     if o[key] and o[key] ~= "" then
@@ -462,9 +532,11 @@ local function script_of(p, o)
     add("set xtics (%s)%s", table.concat(tics, ", "), p.tilted and " rotate by -35 left" or "")
     add("set grid noxtics ytics")
   end
+  local step = not p.bars and not p.log:find "x" and whole_step(p, xlow, xhigh)
+  if step then add("set xtics %d", step) end
   style_series(p)
   add("%s", legend(p, o))
-  for _, line in ipairs(decorations(p, xlow, xhigh)) do add("%s", line) end
+  for _, line in ipairs(decorations(p, xlow, xhigh, ylow, yhigh)) do add("%s", line) end
   p.elements = elements_of(p, xlow, ylow)
   if #p.elements == 0 then return nil, "plot: there is no value to draw" end
   local texts = {}
@@ -504,32 +576,35 @@ function plot.escape(s)
   return (s:gsub("[%z\1-\8\11\12\14-\31\127]", " "):gsub("[&<>\"']", ESCAPES))
 end
 
--- On a dark page the picture turns dark: ink, paper, grid, and the blue and violet that would sink into it.
-local DARK = [[
-<style>@media (prefers-color-scheme: dark) {
-.wattle-plot rect[fill='#ffffff'] { fill: #17181c }
-.wattle-plot [stroke='black'], .wattle-plot [stroke='rgb(  0,   0,   0)'] { stroke: #e4e4e4 }
-.wattle-plot [fill='black'], .wattle-plot [fill='rgb(  0,   0,   0)'] { fill: #e4e4e4 }
-.wattle-plot [color='black'], .wattle-plot [color='rgb(  0,   0,   0)'] { color: #e4e4e4 }
-.wattle-plot [stroke='rgb(216, 216, 216)'] { stroke: #3a3c42 }
-.wattle-plot [stroke='rgb(  0, 114, 178)'] { stroke: #4aa8e8 }
-.wattle-plot [fill='rgb(  0, 114, 178)'] { fill: #4aa8e8 }
-.wattle-plot [color='rgb(  0, 114, 178)'] { color: #4aa8e8 }
-.wattle-plot [stroke='rgb(127, 106, 168)'] { stroke: #a995d0 }
-.wattle-plot [fill='rgb(127, 106, 168)'] { fill: #a995d0 }
-.wattle-plot [color='rgb(127, 106, 168)'] { color: #a995d0 }
-}</style>
-]]
+-- On a dark page the picture turns dark: what colours become there.
+local function dark_style()
+  local to = { ["#000000"] = "#e4e4e4", [GRID] = "#3a3c42", ["#0072b2"] = "#3d8fe0", ["#56b4e9"] = "#a5dcff",
+               ["#7f6aa8"] = "#a995d0" }
+  for _, color in ipairs(PALETTE) do to[darker(color)] = to[color] or color end
+  local rules = { "rect[fill='#ffffff'] { fill: #17181c }" }
+  for _, from in ipairs(util.sorted_keys(to)) do
+    for _, what in ipairs { "stroke", "fill", "color" } do
+      rules[#rules + 1] = ("[%s='%s'] { %s: %s }"):format(what, from, what, to[from])
+    end
+  end
+  for i, rule in ipairs(rules) do rules[i] = ".wattle-plot " .. rule end
+  return "<style>@media (prefers-color-scheme: dark) {\n" .. table.concat(rules, "\n") .. "\n}</style>\n"
+end
 
 -- gnuplot's SVG with names that say something, and both kinds of pages in mind.
 local function finish_svg(p, o, svg)
   local title = plot.escape(o.title or p.name)
   svg = svg:gsub("<svg ", function() return '<svg class="wattle-plot" role="img" ' end, 1)
-  svg = svg:gsub("<title>Gnuplot</title>", function() return "<title>" .. title .. "</title>\n" .. DARK end, 1)
+  svg = svg:gsub("<title>Gnuplot</title>", function() return "<title>" .. title .. "</title>\n" .. dark_style() end, 1)
   svg = svg:gsub("<title>gnuplot_plot_(%d+)</title>", function(i)
     local e = p.elements[tonumber(i)]
     return e and e.name ~= "" and "<title>" .. plot.escape(e.name) .. "</title>" or ""
   end)
+  svg = svg:gsub("rgb%(%s*(%d+),%s*(%d+),%s*(%d+)%)", function(r, g, b)
+    return ("#%02x%02x%02x"):format(tonumber(r), tonumber(g), tonumber(b))
+  end)
+  svg = svg:gsub("(%w+)='black'", "%1='#000000'"):gsub('(%w+)="black"', "%1='#000000'")
+  svg = svg:gsub('(%w+)="(#%x%x%x%x%x%x)"', "%1='%2'")
   return (svg:gsub('font%-family="Helvetica"', 'font-family="Helvetica, Arial, sans-serif"'))
 end
 

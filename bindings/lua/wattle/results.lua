@@ -49,6 +49,10 @@ results.capacity = columns [[
   experiment:text model:text init_sha256:text layer:text arm:text bits:integer val_images:integer
   val_top1_pct:number test_top1_pct:number within_epsilon:boolean chosen:boolean capacity_bytes:integer]]
 
+-- Power over time, where a counter was read while it ran: one row a sample and domain. t_s: since the run (or stage)
+-- began; power_w: the mean since the sample before; region: the innermost open one at t_s, the run's phases.
+results.trace = columns [[run_id:text t_s:number domain:text power_w:number region:text]]
+
 -- Is a column a time, a power, an energy or a memory of the run? Those of an interrupted run are of a part of it.
 function results.is_metered(name)
   return name:find "_[sjw]$" ~= nil or name == "peak_rss_bytes"
