@@ -27,11 +27,11 @@ static wtl_status see_params(wtl_plan *p) {
   return WTL_OK;
 }
 
-static wtl_status make_one(wtl_plan *p) {
-  if (!(p->one = wtl_alloc(p->ctx, sizeof(double)))) return WTL_ERR_MEMORY;
+/* Before every backward: where the loss is a sum with a parameter in it, this is that parameter's gradient too, and
+ * clipping scales it in place. */
+static void set_one(wtl_plan *p) {
   if (p->graph->dtype == WTL_F64) *(double *)p->one = 1;
   else *(float *)p->one = 1;
-  return WTL_OK;
 }
 
 static wtl_status check_graph(wtl_plan *p) {
@@ -74,7 +74,7 @@ wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o,
   if (s == WTL_OK) s = open_providers(p, o->backend);
   if (s == WTL_OK) s = see_params(p);
   if (s == WTL_OK) s = wtl_update_open(p, rule, o->optim);
-  if (s == WTL_OK) s = make_one(p);
+  if (s == WTL_OK && !(p->one = wtl_alloc(p->ctx, sizeof(double)))) s = WTL_ERR_MEMORY;
   int64_t batch = g->n_input ? g->value[g->input[0]].shape.size[0] : 1;
   if (s == WTL_OK) s = wtl_program_create(p, batch, &p->programs);
   if (s != WTL_OK) {
@@ -310,6 +310,7 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
     return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated", isnan(step.loss) ? "nan" : "infinite");
   bool due;
   p->have_gradients = false;
+  set_one(p);
   WTL_TRY(run(r, WTL_PHASE_BACKWARD, WTL_PHASE_BACKWARD, true));
   WTL_TRY(wtl_update_prepare(p, &due));
   WTL_TRY(run(r, WTL_PHASE_COMMIT, due ? WTL_PHASE_UPDATE : WTL_PHASE_COMMIT, true));

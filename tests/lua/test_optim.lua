@@ -226,6 +226,23 @@ test("a gradient that two parameters share is clipped once", function()
   end
 end)
 
+test("a parameter that is added to the loss itself: clipping its gradient leaves the next step's alone", function()
+  local Sum = nn.class()
+  function Sum:init() self.s, self.w = nn.Parameter(wattle.zeros{}), nn.Parameter(wattle.zeros{ 3 }) end
+  function Sum:forward(x) return (x * self.w):sum() + self.s end
+  for _, clip in ipairs{ { clip_value = 0.5, s = 0.5, w = 0.25 }, { clip_norm = 0.5, s = 0.458831, w = 0.114708 } } do
+    local net = Sum()
+    local plan = net:compile{ input = { 1, 3 }, target = false, loss = function(y) return y end, gradients = true,
+                              optimizer = { "sgd", lr = 1, clip_value = clip.clip_value, clip_norm = clip.clip_norm } }
+    for _ = 1, 3 do
+      plan:step(wattle.full({ 1, 3 }, 0.25))
+      local g = plan:gradients().parameters
+      t.near(g.s:item(), clip.s, 1e-5)
+      t.near(g.w:tolist(), { clip.w, clip.w, clip.w }, 1e-5)
+    end
+  end
+end)
+
 test("a gradient whose norm is not finite is an error and changes nothing", function()
   local One = nn.class()
   function One:init() self.w = nn.Parameter(wattle.tensor({ 1e-30 }, "f32")) end
