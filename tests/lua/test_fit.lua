@@ -266,6 +266,66 @@ test("progress: plain lines, a bar on a terminal, nothing when off", function()
   equal(#text, 0)
 end)
 
+test("progress: the watts of counters, never a model's", function()
+  local function said(meter, terminal)
+    local text, stream = paper()
+    local bar <close> = progress.new{ total = 2, stream = stream, terminal = terminal, meter = meter }
+    bar:update(0.5, "loss")
+    bar:step(1, "one")
+    bar:step(2, "two")
+    return table.concat(text)
+  end
+  local counters = { power = function() return 42.14, 55.0 end }
+  check(said(counters, true):find("left  42.1 W  loss", 1, true), said(counters, true))
+  check(said(counters, false):find "^one  %(%d:%d%d left, 42%.1 W%)\ntwo  %(42%.1 W%)\n$", said(counters, false))
+  for _, meter in ipairs{ { power = function() return nil, 55.0 end }, {}, { power = 3 } } do
+    check(not said(meter, true):find " W" and not said(meter, false):find " W")
+  end
+  local replay <close> = wattle.meter{ source = "estimate" }
+  wattle.core.sleep(0.05)
+  check(not said(replay, true):find " W", "an estimate")
+end)
+
+-- The lines of a process whose standard error is a terminal of so many columns, as they stay on it.
+local function on_terminal(environment, width, code)
+  local program = os.getenv "WATTLE_PROGRAM" or arg[-1]
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(code)
+  file:close()
+  local inner = ("unset COLUMNS; stty cols %d; %s '%s' '%s'"):format(width, environment, program, path)
+  local pipe = assert(io.popen(("script -qec \"%s\" /dev/null 2>&1 </dev/null"):format(inner)))
+  local text = pipe:read "a"
+  check(pipe:close(), text)
+  os.remove(path)
+  return (text:gsub("\r\n", "\n"))
+end
+
+test("progress on a terminal of 40 columns does not wrap; TERM=dumb gets plain lines", function()
+  local code = [[
+    local progress = require("wattle").progress
+    local bar <close> = progress.new{ total = 3, label = "a label in ünïcode", meter = { power = function() return 42 end } }
+    for i = 1, 2 do
+      bar:update(i - 0.5, "loss 1.2345, and more than fits")
+      require("wattle").core.sleep(0.11)
+      bar:step(i, ("[%d/3] prune_global-level0.5-fraction_removed-s1-r1  ok  80.16 %%"):format(i))
+    end]]
+  for _, width in ipairs{ 40, 20, 8, 200 } do
+    local text = on_terminal("TERM=xterm", width, code)
+    check(text:find("\27[K", 1, true), "it is drawn over")
+    for line in text:gsub("\r\27%[K", "\n"):gmatch "[^\n\r]+" do
+      check(utf8.len(line) < width, ("%d columns: %q"):format(width, line))
+    end
+    check(width < 40 or text:find("[1/3] prune_global", 1, true), text)
+    check(width < 200 or text:find("42.0 W", 1, true) and text:find("and more than fits", 1, true), text)
+  end
+  local text = on_terminal("TERM=dumb", 40, code)
+  check(not text:find "\27" and text:find "fraction_removed%-s1%-r1  ok  80%.16 %%  %(%d:%d%d left, 42%.0 W%)\n", text)
+  for _, environment in ipairs{ "NO_COLOR=1 TERM=xterm", "TERM=xterm" } do
+    check(not on_terminal(environment, 80, code):find "\27%[%d*m", "no colours")
+  end
+end)
+
 test("warm-up rises to the schedule behind it", function()
   local s = schedule.warmup{ epochs = 2, start_factor = 0.25, after = schedule.cosine{ lr = 0.4, epochs = 8 } }
   near(s(0), 0.1)

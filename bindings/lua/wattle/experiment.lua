@@ -22,7 +22,10 @@
 --             {name, function}, one stage after the other
 --   constants {column = value}: the same in every row
 --   columns   the protocol's own columns: list of {name, type}, type text, integer, number or boolean
---   meter     a meter, or the options of one (default: the estimate)
+--   meter     a meter, or the options of one (default: counters where they work, else the estimate)
+--   idle_s    seconds of rest before the first run and after each, in which counters measure what the machine draws
+--             doing nothing: idle_power_w, and energy_net_j without it. 0 for none. Default: 2 where counters measure,
+--             0 where there is only an estimate (whose idle power is its constant) or a trace
 --   options   table for the sidecar: what the protocol was asked for
 --   progress  false: silent
 --   raise     false: return although runs failed (see `failed`), for scripts that report first
@@ -54,7 +57,10 @@ local core = wattle.core
 local experiment = {}
 
 local OPTIONS = { "name", "out", "factors", "seeds", "repeats", "seed_order", "run", "prepare", "constants",
-                  "columns", "meter", "options", "progress", "raise", "resume", "shard" }
+                  "columns", "meter", "options", "progress", "raise", "resume", "shard", "idle_s" }
+
+-- How long the machine rests around each run where counters measure it.
+local IDLE_S = 2
 
 -- Counts up when the same options would give other runs, another order or other seeds.
 local PLAN_VERSION = 1
@@ -75,6 +81,8 @@ local MEASURED = {
   duration_eval_s = { "eval", "duration_s" }, energy_eval_j = { "eval", "energy_j" },
   duration_compress_s = { "compress", "duration_s" }, energy_compress_j = { "compress", "energy_j" },
 }
+-- Of its own too, from those and the power at rest.
+local DERIVED = { energy_net_j = true, idle_power_w = true, idle_sd_w = true, mean_power_w = true }
 -- More of its own, of which no factor may have the name.
 local OWN = { experiment = true, status = true, host = true, energy_source = true, energy_domains = true,
               peak_rss_bytes = true, interrupted = true, wattle_version = true, git_revision = true }
@@ -159,7 +167,7 @@ local function factor_columns(cases, cols)
     for _, name in ipairs(sorted_keys(case)) do
       local v = case[name]
       if RESERVED[name] then where.raise("experiment: a factor cannot be called '%s'", name) end
-      if MEASURED[name] or OWN[name] then
+      if MEASURED[name] or DERIVED[name] or OWN[name] then
         where.raise("experiment: a factor cannot be called '%s': the experiment fills that column itself", name)
       end
       if scalar(v) and not results.find(cols, name) then
@@ -279,6 +287,11 @@ end
 
 ---- rows ----
 
+local function fill(row, values)
+  for k, v in pairs(values) do row[k] = v end
+  return row
+end
+
 local function epoch_rows(id, list)
   local rows = {}
   for i, epoch in ipairs(list or {}) do
@@ -305,20 +318,42 @@ local function epochs_misfit(list)
   end
 end
 
--- whole: the region that holds all others.
+-- One row a region and domain; one for a region of which no domain is known. whole: the region that holds all others.
 local function energy_rows(id, book, source, whole_name)
   local rows = {}
-  for i, name in ipairs(book.order) do
+  for _, name in ipairs(book.order) do
     local e = book.entries[name]
     local whole = name == whole_name
-    rows[i] = {
-      run_id = id, region = name, source = source.name, domain = source.domain, method = e.method,
-      energy_j = whole and e.whole_j or not whole and e.energy_j or nil,
-      energy_est_j = whole and e.whole_est_j or not whole and e.energy_est_j or nil,
-      missing_s = e.missing_s, reason = e.reason, duration_s = whole and e.whole_s or e.duration_s,
-    }
+    local sums = e.domains or {}
+    if #sums == 0 then sums = { fill({ source = source.name, domain = source.domain }, e) } end
+    for _, d in ipairs(sums) do
+      rows[#rows + 1] = {
+        run_id = id, region = name, source = d.source, domain = d.domain, method = d.method,
+        energy_j = whole and d.whole_j or not whole and d.energy_j or nil,
+        energy_est_j = whole and d.whole_est_j or not whole and d.energy_est_j or nil,
+        missing_s = d.missing_s, reason = d.reason, duration_s = whole and e.whole_s or not whole and e.duration_s or nil,
+      }
+    end
   end
   return rows
+end
+
+---- power at rest ----
+
+-- {n, mean, sd} over n windows of seconds of rest; nil where a reading was missing, or the experiment takes none.
+local function rest(o, meter)
+  if o.idle_s == 0 then return nil end
+  collectgarbage()
+  local idle = meter:idle(o.idle_s)
+  return idle.idle_power_w and { n = idle.samples, mean = idle.idle_power_w, sd = idle.idle_sd_w }
+end
+
+-- Of all windows of both.
+local function pool(a, b)
+  if not (a and b) then return nil end
+  local n = a.n + b.n
+  local squares = (a.n - 1) * a.sd ^ 2 + (b.n - 1) * b.sd ^ 2 + a.n * b.n / n * (a.mean - b.mean) ^ 2
+  return { n = n, mean = (a.n * a.mean + b.n * b.mean) / n, sd = (squares / (n - 1)) ^ 0.5 }
 end
 
 ---- one run ----
@@ -332,6 +367,11 @@ function Case:region(name)
     where.raise("region: '%s' is the experiment's own region; choose another name", name)
   end
   return self.ledger:region(name)
+end
+
+-- Watts now, for progress.
+function Case:power()
+  return self.ledger:power()
 end
 
 local function new_case(fields, out, meter)
@@ -392,11 +432,6 @@ local function measured_columns(case, interrupted)
   return out
 end
 
-local function fill(row, values)
-  for k, v in pairs(values) do row[k] = v end
-  return row
-end
-
 -- What the protocol returned, into a row that has everything else. Returns nil and a message where it does not
 -- fit.
 local function merge(row, value, cols)
@@ -408,7 +443,7 @@ local function merge(row, value, cols)
       if k == "status" and v ~= "ok" and v ~= "failed" and v ~= "diverged" then
         return nil, ("run returned status '%s'; there are ok, failed, diverged"):format(tostring(v))
       end
-      if (row[k] ~= nil or MEASURED[k]) and row[k] ~= v and k ~= "status" then
+      if (row[k] ~= nil or MEASURED[k] or DERIVED[k]) and row[k] ~= v and k ~= "status" then
         return nil, ("run returned column '%s', which the experiment fills itself"):format(k)
       end
       full[k] = v
@@ -424,6 +459,16 @@ local function merge(row, value, cols)
   local line, message = results.line(cols, full)
   if not line then return nil, "run returned what does not fit: " .. message end
   return full
+end
+
+-- What follows from the energy of a run and the power at rest around it.
+local function derive(row, idle)
+  local out = { idle_power_w = idle and idle.mean, idle_sd_w = idle and idle.sd }
+  if row.energy_j and (row.duration_s or 0) > 0 then
+    out.mean_power_w = row.energy_j / row.duration_s
+    out.energy_net_j = idle and row.energy_j - idle.mean * row.duration_s
+  end
+  return out
 end
 
 local function factor_values(case)
@@ -503,6 +548,10 @@ local function check(o)
     where.raise("experiment: repeats must be 1 or more")
   end
   full.seed_order = o.seed_order or full.seeds[1]
+  local idle_s = o.idle_s
+  if idle_s ~= nil and not (type(idle_s) == "number" and (idle_s == 0 or idle_s >= 0.2 and idle_s <= 3600)) then
+    where.raise("experiment: idle_s must be 0, or 0.2 to 3600 seconds, not %s", tostring(idle_s))
+  end
   full.stages = type(o.prepare) == "function" and { { "prepare", o.prepare } } or o.prepare or {}
   if type(full.stages) ~= "table" then
     where.raise("experiment: prepare must be a function or a list of stages, not %s", type(o.prepare))
@@ -529,6 +578,8 @@ local function open_meter(meter)
     __index = {
       region = function(_, name) return meter:region(name) end,
       describe = function() return meter:describe() end,
+      idle = function(_, seconds) return meter:idle(seconds) end,
+      power = function() return meter:power() end,
     },
     __close = function() end,
   })
@@ -565,14 +616,18 @@ local function run_stage(o, stage, meter, source, files)
   return files:finish(id, epoch_rows(id, epochs), energy_rows(id, case.ledger, source, name))
 end
 
--- One run: returns its row, which is in the files by then.
-local function run_one(o, run, meter, source, common, files, bar)
+-- One run: returns its row, which is in the files by then, and the power at rest after it. idle: that before it.
+local function run_one(o, run, meter, source, common, files, bar, idle)
   local case = new_case(run.case, o.out, meter)
   case.run_id, case.seed, case["repeat"], case.block = run.run_id, run.seed, run["repeat"], run.block
   local value, message, code = metered(o.run, case, "run")
+  local rested, after = pcall(rest, o, meter)
+  local stopped = not rested and after -- Ctrl-C: the run is done, so its row comes first
+  if stopped then after = nil end
   local interrupted = is_interrupted(value)
   if interrupted then book_interrupted(case, value) end
   local row = fill(fill(measured_columns(case, interrupted), common), factor_values(run.case))
+  fill(row, derive(row, pool(idle, after)))
   fill(row, { run_id = run.run_id, block = run.block, run_order = run.run_order, seed = run.seed,
               ["repeat"] = run["repeat"], status = "ok" })
   local full
@@ -589,7 +644,8 @@ local function run_one(o, run, meter, source, common, files, bar)
   ok, message, code = files:finish(run.run_id, epoch_rows(run.run_id, value and value.epoch_rows),
                                    energy_rows(run.run_id, case.ledger, source, "run"), full)
   if not ok then return nil, message, code end
-  return full
+  if stopped then error(stopped, 0) end
+  return full, after
 end
 
 -- The runs of one shard.
@@ -630,7 +686,8 @@ local function execute(o, reached)
   local meter <close> = open_meter(o.meter)
   local description = meter:describe()
   local told = key_values(description)
-  local source = { name = told.source, domain = told.domains ~= "" and told.domains ~= "none" and told.domains or nil }
+  local source = { name = told.source, domain = told.summed ~= "" and told.summed ~= "none" and told.summed or nil }
+  o.idle_s = o.idle_s or (told.method == "measured" and IDLE_S or 0)
   local common = common_values(o, source)
   -- Everything that is known before the first run must fit its column: a long experiment does not end on a typo.
   local planned = {}
@@ -640,7 +697,7 @@ local function execute(o, reached)
     planned[run.run_id] = true
   end
   local side = sidecar(o, cases, cols, source.name, description)
-  side.runs = #runs
+  side.runs, side.meter.idle_s = #runs, o.idle_s
 
   local files <close>, message, code = folder.open {
     path = o.out, resume = o.resume, side = side, planned = planned,
@@ -657,11 +714,13 @@ local function execute(o, reached)
     ok, message, code = run_stage(o, stage, meter, source, files)
     if not ok then return nil, message, code end
   end
-  local bar <close> = progress.new { total = math.max(#todo, 1), enabled = o.progress ~= false }
+  local bar <close> = progress.new { total = math.max(#todo, 1), enabled = o.progress ~= false, meter = meter }
+  local idle = #todo > 0 and rest(o, meter) or nil
   for i, run in ipairs(todo) do
     local row
-    row, message, code = run_one(o, run, meter, source, common, files, bar)
+    row, message, code = run_one(o, run, meter, source, common, files, bar, idle)
     if not row then return nil, message, code end
+    idle = message
     reached.done = reached.done + 1
     bar:step(i, progress_line(reached.done, #runs, row))
   end

@@ -1,5 +1,6 @@
--- Progress of long work on standard error: a bar with the time left on a terminal, plain lines elsewhere. Used
--- by fit and experiment; results never go through here, so redirecting standard output keeps them clean.
+-- Progress of long work on standard error: a bar with the time left on a terminal, plain lines elsewhere (a pipe, a
+-- file, TERM=dumb). Used by fit and experiment; results never go through here, so redirecting standard output keeps them
+-- clean. On a terminal no line is longer than it is wide. There are no colours, so NO_COLOR changes nothing.
 --
 --   local bar <close> = progress.new{total = 10, label = "fit"}
 --   bar:update(0.5, "loss 1.23")       -- half of the first unit; redraws a terminal, ten times a second at most
@@ -19,17 +20,38 @@ function progress.duration(seconds)
   return ("%d:%02d"):format(s // 60, s % 60)
 end
 
--- progress.new{total =, label = "", enabled = true, stream = io.stderr, terminal =} -> bar. total: how many
--- units there are (> 0). terminal says whether stream is one; found out for standard error if not given.
+-- progress.new{total =, label = "", enabled = true, stream = io.stderr, terminal =, meter =} -> bar. total: how many
+-- units there are (> 0). terminal says whether stream is one that lines can be drawn over on; found out for standard
+-- error if not given. meter: its watts now are shown, where counters are read; a model's are not.
 function progress.new(o)
-  util.check_options(o, { "total", "label", "enabled", "stream", "terminal" }, "progress.new")
+  util.check_options(o, { "total", "label", "enabled", "stream", "terminal", "meter" }, "progress.new")
   local terminal = o.terminal
-  if terminal == nil then terminal = o.stream == nil and core.isatty(2) end
+  if terminal == nil then terminal = o.stream == nil and core.isatty(2) and os.getenv "TERM" ~= "dumb" end
   return setmetatable({
     total = o.total, label = o.label or "", enabled = o.enabled ~= false,
     stream = o.stream or io.stderr, terminal = terminal,
-    began = core.now(), drawn = -1, shown = false,
+    meter = o.meter, began = core.now(), drawn = -1, shown = false,
   }, Bar)
+end
+
+-- "42.1 W" by counters; nil where none is read now.
+local function watts(meter)
+  if not meter or type(meter.power) ~= "function" then return nil end
+  local w = meter:power()
+  return w and ("%.1f W"):format(w)
+end
+
+-- The beginning of a text that fits n columns, by letters; invalid UTF-8 by bytes.
+local function cut(s, n)
+  local length = utf8.len(s)
+  if n <= 0 then return "" end
+  if (length or #s) <= n then return s end
+  if not length then return s:sub(1, n) end
+  return s:sub(1, utf8.offset(s, n) - 1) .. "…"
+end
+
+local function columns()
+  return math.max((core.columns() or 80) - 1, 1) -- the last column would wrap on some terminals
 end
 
 -- Seconds left at the rate so far; nil before anything is done.
@@ -45,18 +67,27 @@ local function erase(self)
   end
 end
 
+local function width_of(s)
+  return utf8.len(s) or #s
+end
+
+-- "fit [####......]  40 %  0:12 left  42.1 W  loss 1.2"; where that does not fit, the bar shrinks, then the end is cut.
 local function draw(self, done, text)
-  local share = math.min(done / self.total, 1)
-  local left = self:remaining(done)
+  local share, most = math.max(math.min(done / self.total, 1), 0), columns()
+  local left, power = self:remaining(done), watts(self.meter)
   local head = self.label == "" and "" or self.label .. " "
-  local tail = (" %3d %%%s%s"):format(math.floor(100 * share),
-                                      left and "  " .. progress.duration(left) .. " left" or "",
-                                      text and "  " .. text or "")
-  local width = math.min(30, math.max(10, (core.columns() or 80) - #head - #tail - 4))
+  local tail = (" %3d %%"):format(math.floor(100 * share))
+  for _, part in ipairs { left and progress.duration(left) .. " left" or false, power or false, text or false } do
+    if part then tail = tail .. "  " .. part end
+  end
+  local room = most - width_of(head) - 2
+  local width = math.min(30, math.max(10, room - width_of(tail)))
+  if room < 14 then width, room = 0, room + 2 end
   local full = math.floor(share * width)
-  local line = ("%s[%s%s]%s"):format(head, ("#"):rep(full), ("."):rep(width - full), tail)
+  tail = cut(tail, room - width)
+  local bar = width > 0 and ("[%s%s]"):format(("#"):rep(full), ("."):rep(width - full)) or ""
   erase(self)
-  self.stream:write(line:sub(1, math.max((core.columns() or 80) - 1, 1)))
+  self.stream:write(cut(head, most), bar, tail)
   self.stream:flush()
   self.shown, self.drawn = true, core.now()
 end
@@ -72,10 +103,13 @@ function Bar:step(done, line)
   erase(self)
   local left = done < self.total and self:remaining(done)
   if self.terminal then
-    self.stream:write(line, "\n")
+    self.stream:write(cut(line, columns()), "\n")
     if left then draw(self, done) end
   else
-    self.stream:write(line, left and "  (" .. progress.duration(left) .. " left)" or "", "\n")
+    local power = watts(self.meter)
+    local notes = left and progress.duration(left) .. " left" or ""
+    if power then notes = notes .. (left and ", " or "") .. power end
+    self.stream:write(line, notes ~= "" and "  (" .. notes .. ")" or "", "\n")
   end
   self.stream:flush()
 end
