@@ -95,8 +95,12 @@ local function group(given, i, kind, entries)
   local own = {}
   for key, value in pairs(given) do own[key] = value end
   util.check_options(own, { "match", "names", table.unpack(hypers[kind]) }, what)
-  if (own.match == nil) == (own.names == nil) then
+  if (own.match == nil) == (own.names == nil) or type(own.names or {}) ~= "table" then
     raise("%s needs match, a Lua pattern of parameter names, or names, a list of them", what)
+  end
+  if own.match ~= nil then
+    local ok, message = pcall(string.find, "", own.match)
+    if not ok then raise("%s: match: %s", what, message) end
   end
   local wanted, list = {}, {}
   for _, name in ipairs(own.names or {}) do wanted[name] = true end
@@ -108,10 +112,20 @@ local function group(given, i, kind, entries)
   end
   local absent = next(wanted)
   if absent then raise("%s: the model has no parameter '%s'", what, tostring(absent)) end
+  if #list == 0 and own.names then raise("%s: names is an empty list", what) end
   if #list == 0 then raise("%s: no parameter's name matches '%s'", what, tostring(own.match)) end
   own.match, own.names, own.params = nil, nil, list
   check_betas(own, what)
   return own
+end
+
+-- A single group where the list of them goes would be an empty list, and so without effect.
+local function read_groups(list, kind, entries)
+  local groups, is_list = {}, type(list) == "table" and #list > 0
+  for key in pairs(is_list and list or {}) do is_list = is_list and math.type(key) == "integer" end
+  if not is_list then raise("optimizer: groups must be a list of tables, such as {{match = '^fc%%.', lr = 0.01}}") end
+  for i, given in ipairs(list) do groups[i] = group(given, i, kind, entries) end
+  return groups
 end
 
 -- {"sgd", lr =, momentum = 0, ...} as the core wants it; entries: the model's parameters.
@@ -136,10 +150,7 @@ local function optimizer(o, entries)
   check_betas(named, "optimizer")
   if named.kind == "adamw" and named.weight_decay == nil then named.weight_decay = 0.01 end
   if named.groups ~= nil then
-    if type(named.groups) ~= "table" then raise("optimizer: groups must be a list of tables") end
-    local groups = {}
-    for i, given in ipairs(named.groups) do groups[i] = group(given, i, named.kind, entries) end
-    named.groups = groups
+    named.groups = read_groups(named.groups, named.kind, entries)
   end
   return named
 end
@@ -355,9 +366,9 @@ end
 --   seed         of what dropout draws; wattle.manual_seed's if not given.
 --   loss_output  true: the loss is also the plan's last output, so that forward(x, y) gives both.
 -- The plan: step(x, y) -> loss, correct, n; forward(x) -> outputs; evaluate(x, y) -> loss, correct, n;
--- set("lr", v), get, flush, state, load_state, gradients, profile, describe, info, agree. A model of [N,C] outputs and integer targets
--- also counts the correct. When the model's structure or options change afterwards, the plan is stale and using
--- it an error.
+-- set("lr", v), get, flush, state, load_state, gradients, profile, describe, info, agree. A model of [N,C] outputs and
+-- integer targets also counts the correct. When the model's structure or options change afterwards, the plan is stale
+-- and using it an error.
 function module.Module:compile(o)
   local spec = read_options(self, o)
   module.initialise(self)
