@@ -89,6 +89,8 @@ local spec = {
       choices = { "auto", "onednn", "blas", "reference" } },
     { "threads", "integer", nil, "threads to compute with (default: all processors)", value = "N",
       min = 1, max = 1024 },
+    { "idle", "number", nil, "seconds of rest around each run, in which counters measure the power at rest (default: 2 "
+      .. "where they work; 0 for none)", value = "S", min = 0, max = 3600 },
     { "keep-models", "flag", false, "keep every trained model in the results' folder models" },
     { "quick", "flag", false, "a small version that takes a few minutes" },
   },
@@ -549,7 +551,7 @@ local function main()
     return core.error_code(e) == "interrupted" and e or debug.traceback(tostring(e), 2)
   end, {
     name = "mei2025", out = o.out, factors = cases_of(o), seeds = seeds, repeats = o.repeats, raise = false,
-    resume = o.resume, shard = shard,
+    resume = o.resume, shard = shard, idle_s = o.idle,
     constants = { model = o.model, dataset = "fashion_mnist", backend = o.backend, dtype = "f32", width = o.width,
                   train_images = #data.train, batch_size = o.batch_size, tune_lr = o.tune_lr },
     columns = { { "width", "integer" }, { "train_images", "integer" }, { "batch_size", "integer" },

@@ -329,9 +329,8 @@ local function energy_rows(id, book, source, whole_name)
     for _, d in ipairs(sums) do
       rows[#rows + 1] = {
         run_id = id, region = name, source = d.source, domain = d.domain, method = d.method,
-        energy_j = whole and d.whole_j or not whole and d.energy_j or nil,
-        energy_est_j = whole and d.whole_est_j or not whole and d.energy_est_j or nil,
-        missing_s = d.missing_s, reason = d.reason, duration_s = whole and e.whole_s or not whole and e.duration_s or nil,
+        energy_j = d[whole and "whole_j" or "energy_j"], energy_est_j = d[whole and "whole_est_j" or "energy_est_j"],
+        missing_s = d.missing_s, reason = d.reason, duration_s = e[whole and "whole_s" or "duration_s"],
       }
     end
   end
@@ -360,6 +359,7 @@ end
 
 local Case = {}
 Case.__index = Case
+util.classes.case = Case
 
 -- A second region of the whole's name would count the same time twice.
 function Case:region(name)

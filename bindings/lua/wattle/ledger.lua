@@ -30,8 +30,8 @@ local function lose_estimate(entry)
   entry.no_estimate, entry.energy_est_j, entry.whole_est_j = true, nil, nil
 end
 
--- Counters and a model's figure never share a column. r is a region's result, or one of its domains. One stretch without
--- a whole reading makes the sum missing; missing_s says how long was not read.
+-- Counters and a model's figure never share a column. r is a region's result, or one of its domains. One stretch
+-- without a whole reading makes the sum missing; missing_s says how long was not read.
 local function book_energy(entry, r)
   local estimated, missing_s = r.method == "estimated", r.missing_s or 0
   if missing_s > 0 or not estimated then add(entry, "missing_s", r.missing_s) end
@@ -112,7 +112,8 @@ Region.__close = Region.stop
 
 -- Books a stretch that an earlier process ran: its time, where it is known. What its energy was is lost.
 function Ledger:book_before(name, duration_s)
-  local entry = book(self, name, { exclusive_s = duration_s, duration_s = duration_s, method = "missing", reason = EARLIER })
+  local entry = book(self, name, { exclusive_s = duration_s, duration_s = duration_s, method = "missing",
+                                   reason = EARLIER })
   entry.domains = {} -- none is the whole's
 end
 
@@ -120,7 +121,8 @@ end
 function Ledger:lose(name)
   local entry = self.entries[name]
   if entry then
-    self.entries[name] = { region = name, method = "missing", lost = true, no_estimate = true, reason = EARLIER, domains = {} }
+    self.entries[name] = { region = name, method = "missing", lost = true, no_estimate = true, reason = EARLIER,
+                           domains = {} }
   end
 end
 

@@ -1,0 +1,159 @@
+-- Counters that rise by a known curve while real experiments run: their energies are the curve's integral, within what
+-- the counter resolves, and their parts add up. Started by run.sh; rise.lua turns the counters.
+local wattle = require "wattle"
+local fake = require "fake"
+local results = require "wattle.results"
+local t = require "harness"
+local test, check, equal, near = t.test, t.check, t.equal, t.near
+local core = wattle.core
+
+local program = os.getenv "WATTLE_PROGRAM"
+local here = arg[0]:match "^(.*)/"
+local scratch = os.tmpname() .. ".d"
+assert(core.mkdir(scratch))
+
+local TREE = {
+  { "intel-rapl:0", "package-0", 5000000 }, { "intel-rapl:0:0", "core", 4000000 }, { "intel-rapl:0:2", "dram", 100 },
+  { "intel-rapl:1", "psys", 7 },
+}
+
+-- Runs fn while the counters rise. Returns integral(from_s, to_s): the energy in J between two times of core.now(), and
+-- by how much the counter's steps at both ends may be off.
+local function under_curve(fn)
+  fake.tree(TREE)
+  local folder = os.tmpname() .. ".d"
+  assert(core.mkdir(folder))
+  assert(os.execute(("'%s' '%s/rise.lua' '%s' &"):format(program, here, folder)))
+  core.sleep(0.3)
+  local ok, message = pcall(fn)
+  assert(core.write_file(folder .. "/stop", ""))
+  core.sleep(0.5)
+  check(ok, message)
+  local rows = assert(results.read(folder .. "/written.csv", { { name = "t_s", type = "number" },
+                                                                 { name = "sum_uj", type = "integer" } }))
+  os.execute("rm -rf " .. folder)
+  local function at(s) -- the curve, and how far the counter may be from it
+    local low, high = 1, #rows
+    check(rows[low].t_s < s and s < rows[high].t_s, "outside of what was written")
+    while high - low > 1 do
+      local middle = (low + high) // 2
+      if rows[middle].t_s <= s then low = middle else high = middle end
+    end
+    local a, b, before = rows[low], rows[high], rows[math.max(low - 1, 1)]
+    local share = (s - a.t_s) / (b.t_s - a.t_s)
+    return (a.sum_uj + share * (b.sum_uj - a.sum_uj)) / 1e6, (b.sum_uj - before.sum_uj) / 1e6
+  end
+  return function(from_s, to_s)
+    local e0, off0 = at(from_s)
+    local e1, off1 = at(to_s)
+    return e1 - e0, off0 + off1
+  end
+end
+
+-- energy.csv by run_id, then domain, then region.
+local function by_domain(folder)
+  local out = {}
+  for _, row in ipairs(assert(results.read(folder .. "/energy.csv", results.energy))) do
+    local run = out[row.run_id] or {}
+    out[row.run_id] = run
+    run[row.domain] = run[row.domain] or {}
+    check(not run[row.domain][row.region], "a region's domain is there twice")
+    run[row.domain][row.region] = row
+  end
+  return out
+end
+
+-- A run's row against the curve between two times, its domains and stages.
+local function check_run(row, integral, span, domains)
+  local want, off = integral(span[1], span[2])
+  equal(row.energy_method, "measured")
+  equal(row.energy_source, "powercap")
+  equal(row.energy_domains, "package-0 dram-0")
+  near(row.energy_j, want, off + 1e-3, row.run_id)
+  equal(row.energy_missing_s, 0.0)
+  near(row.mean_power_w, row.energy_j / row.duration_s, 1e-9)
+  check(row.energy_est_j and row.energy_est_j > 0)
+  near(domains["package-0"].run.energy_j + domains["dram-0"].run.energy_j, row.energy_j, 2e-6)
+  equal(domains.psys.run.energy_j, 0.0)
+  equal(domains.processor.run.energy_j, nil)
+  equal(domains.processor.run.energy_est_j, row.energy_est_j)
+  for _, stage in ipairs { "train", "eval", "compress" } do
+    local column, package = row[("energy_%s_j"):format(stage)], domains["package-0"][stage]
+    equal(package == nil or package.energy_j == nil, column == nil)
+    if column then near(package.energy_j + domains["dram-0"][stage].energy_j, column, 2e-6) end
+    if package and not column then equal(package.reason, "below resolution") end
+  end
+  return off / want
+end
+
+local function median(list)
+  table.sort(list)
+  return list[(#list + 1) // 2]
+end
+
+test("an experiment: runs, stages, power at rest", function()
+  local spans, result = {}, nil
+  local integral = under_curve(function()
+    result = assert(wattle.experiment {
+      name = "curve", out = scratch .. "/out", seeds = { 1, 2 }, idle_s = 0.4, progress = false,
+      factors = { { technique = "baseline" }, { technique = "scr_zero", level = 8, level_unit = "bits" } },
+      run = function(case)
+        spans[case.run_id] = { core.now() }
+        for _, stage in ipairs { { "train", 0.15 }, { "compress", 0.03 }, { "eval", 0.08 }, { "train", 0.15 } } do
+          local region <close> = case:region(stage[1])
+          core.sleep(stage[2])
+        end
+        case:region("blink"):stop() -- far below what the counter resolves
+        spans[case.run_id][2] = core.now()
+      end,
+    })
+  end)
+  local domains, coarse = by_domain(scratch .. "/out"), {}
+  equal(#result.rows, 4)
+  for i, row in ipairs(result.rows) do
+    coarse[i] = check_run(row, integral, spans[row.run_id], domains[row.run_id])
+    -- Nothing but the stages: they are the run.
+    local _, off = integral(spans[row.run_id][1], spans[row.run_id][2])
+    near(row.energy_train_j + row.energy_compress_j + row.energy_eval_j, row.energy_j, off + 0.01)
+    check(row.idle_power_w > 8 and row.idle_power_w < 38 and row.idle_sd_w > 0, tostring(row.idle_power_w))
+    near(row.energy_net_j, row.energy_j - row.idle_power_w * row.duration_s, 1e-6)
+    local blink = domains[row.run_id]["package-0"].blink
+    equal({ blink.energy_j, blink.method, blink.reason }, { nil, "missing", "below resolution" })
+  end
+  check(median(coarse) < 0.1, "this machine is too busy to turn the counters smoothly") -- else nothing is proved
+end)
+
+-- A real protocol. Its runs' times come from a meter between it and the real one (span.lua).
+test("mei2025: every run is the curve's integral, and its stages add up", function()
+  require("tiny_images").write(scratch, 5400, 300)
+  local out, said, ok = scratch .. "/mei", nil, nil
+  local integral = under_curve(function()
+    local pipe = io.popen(("SPANS=%s/spans.csv '%s' -l span mei2025 --data %s --out %s --model mlp --batch-size 20 "
+      .. "--epochs 2 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 --threads 1 --capacity off --seeds 1 --bits 16 "
+      .. "--amounts 0.5 --techniques baseline,scr_zero,prune_global --idle 0.2 2>&1"):format(scratch, program, scratch, out))
+    said = pipe:read "a"
+    ok = pipe:close()
+  end)
+  check(ok, said)
+  local lines = assert(core.csv_read(scratch .. "/spans.csv"))
+  local cols = results.extend(results.runs, { { "width", "integer" }, { "train_images", "integer" },
+                                              { "batch_size", "integer" }, { "tune_lr", "number" } })
+  local rows = assert(results.read(out .. "/runs.csv", cols))
+  table.sort(rows, function(a, b) return a.run_order < b.run_order end)
+  equal(#rows, 3)
+  equal(#lines, 3)
+  local domains = by_domain(out)
+  for i, row in ipairs(rows) do
+    local span = { tonumber(lines[i][1]), tonumber(lines[i][2]) }
+    check_run(row, integral, span, domains[row.run_id])
+    local sum, package = 0, domains[row.run_id]["package-0"]
+    for region, e in pairs(package) do
+      if region ~= "run" then sum = sum + (e.energy_j or 0) end
+    end
+    check(sum > 0 and sum <= package.run.energy_j + 1e-6, "the stages cost more than the run")
+    check(row.energy_train_j > 0)
+  end
+  check(said:find "energy", said)
+end)
+
+os.execute("rm -rf " .. scratch)
