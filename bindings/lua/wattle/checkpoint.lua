@@ -11,22 +11,49 @@ local checkpoint = {}
 
 local KEY, VERSION = "wattle_fit", 1
 
--- What a schedule is: a function is known by some of its values, an object (plateau) by its state.
+-- What a schedule is: a function is known by some of its values, an object (plateau) by its options.
 local function schedule_values(schedule, epochs)
-  if type(schedule) ~= "function" then return schedule ~= nil and "an object" or "none" end
+  if schedule == nil then return "none" end
+  if type(schedule) ~= "function" then return schedule.options and schedule:options() or "an object" end
   local values = {}
   for k = 0, 4 do values[k + 1] = schedule(epochs * k / 4) end
   return values
 end
 
--- An option as JSON can hold it: {"sgd", lr = 1} gets keys "1" and "lr", a function its kind.
+-- Names of the numbers that JSON has no form for.
+local NONFINITE = { nan = 0 / 0, inf = math.huge, ["-inf"] = -math.huge }
+
+-- A value as JSON can hold it: {"sgd", lr = 1} gets keys "1" and "lr"; a function becomes its kind, and a number that
+-- is not finite (a validation loss may be) its name.
 local function plain(value)
   if type(value) == "function" then return "a function" end
+  if type(value) == "number" and value - value ~= 0 then
+    return value ~= value and "nan" or value > 0 and "inf" or "-inf"
+  end
   if type(value) ~= "table" then return value end
   local copy, list = {}, true
   for key in pairs(value) do list = list and math.type(key) == "integer" end
   for key, v in pairs(value) do copy[list and key or tostring(key)] = plain(v) end
   return copy
+end
+
+-- Numbers that plain made names of, back in their places.
+local function revive(t)
+  for key, value in pairs(t) do
+    if NONFINITE[value] then t[key] = NONFINITE[value] elseif type(value) == "table" then revive(value) end
+  end
+  return t
+end
+
+-- The constraints of parameters, which come with the model and not from the file.
+local function constraints(model)
+  local of = {}
+  for _, entry in ipairs(module.entries(model, "parameter")) do
+    local mask = entry.param:mask()
+    local digest = mask and core.sha256_dict{ mask = mask } or nil
+    of[entry.name] = { truncation = entry.param:truncation(), mask_sha256 = digest }
+  end
+  return of
 end
 
 -- The options that decide what every step computes. Equal options give equal bits; so must the threads be equal,
@@ -37,23 +64,28 @@ local function identity(run)
     epochs = run.epochs, batch_size = run.batch_size, seed = run.seed, optimizer = plain(o.optimizer),
     drop_last = o.drop_last or false, loss = plain(o.loss or "cross_entropy"), backend = o.backend or "auto",
     schedule = schedule_values(run.schedule, run.epochs), keep_best = o.keep_best or false,
-    early_stopping = plain(o.early_stopping or false), train_samples = #run.train, val_samples = run.val and #run.val or 0,
+    early_stopping = plain(o.early_stopping or false), train_data = run.train.name, train_samples = #run.train,
+    val_samples = run.val and #run.val or 0, constraints = constraints(o.model),
     threads = core.threads(), wattle = core.build_info():match "version: ([^\n]*)",
   }
 end
 
 local function text(value)
+  if value == nil then return "not given" end
   if type(value) ~= "table" then return tostring(value) end
   return (core.json_encode(value):gsub("%s+", " "))
 end
 
--- The first option that differs, as a sentence; nil if none does.
-local function difference(then_, now)
-  for _, name in ipairs(util.sorted_keys(now)) do
-    if text(then_[name]) ~= text(now[name]) then
-      return ("%s was %s, now it is %s"):format(name, text(then_[name]), text(now[name]))
+-- The first option that differs, as a sentence; nil if none does. Named values inside an option are told apart.
+local function difference(name, then_, now)
+  if text(then_) == text(now) then return nil end
+  for _, side in ipairs{ type(now) == "table" and now or {}, type(then_) == "table" and then_ or {} } do
+    for _, key in ipairs(type(then_) == type(now) and util.sorted_keys(side) or {}) do
+      local differs = difference(name == "" and key or name .. "." .. key, then_[key], now[key])
+      if differs then return differs end
     end
   end
+  return ("%s was %s, now it is %s"):format(name, text(then_), text(now))
 end
 
 local function add(dict, prefix, tensors)
@@ -74,29 +106,23 @@ local function part(dict, prefix)
   return out
 end
 
-local function finite(x) return x and math.abs(x) < math.huge and x or nil end
-
 -- Writes the file after an epoch. nil, message, code where the world says no.
 function checkpoint.write(path, run, history)
-  local dict, rows = {}, {}
+  local dict, rows, fields = {}, {}, {}
   add(dict, "model.", run.options.model:state_dict())
   add(dict, "plan.", run.plan:state())
   if run.best_state then add(dict, "best.", run.best_state) end
-  for i, row in ipairs(history) do
-    rows[i] = {}
-    for key, value in pairs(row) do rows[i][key] = value end
-  end
-  local fields = {}
+  for i, row in ipairs(history) do rows[i] = row end
   for key, value in pairs(history) do
     if type(key) == "string" then fields[key] = value end
   end
   local record = {
     version = VERSION, options = identity(run), rows = rows, history = fields,
-    run = { steps = run.steps, samples = run.samples, best = finite(run.best), mark = finite(run.mark),
-            waited = run.waited, lr = run.lr, duration_s = core.now() - run.began + run.before_s },
+    run = { steps = run.steps, samples = run.samples, best = run.best, mark = run.mark, waited = run.waited,
+            lr = run.lr, duration_s = core.now() - run.began + run.before_s },
     schedule = type(run.schedule) == "table" and run.schedule:state() or core.null,
   }
-  return core.save(path, dict, { [KEY] = core.json_encode(record) })
+  return core.save(path, dict, { [KEY] = core.json_encode(plain(record)) })
 end
 
 local function restore_model(model, tensors, path)
@@ -122,7 +148,7 @@ function checkpoint.read(path, run, history)
   if type(record) ~= "table" or record.version ~= VERSION then
     return nil, path .. ": it is no checkpoint of wattle.fit", "format"
   end
-  local differs = difference(record.options, identity(run))
+  local differs = difference("", record.options, identity(run))
   if differs then
     return nil, ("%s: it is of other options: %s; remove it to start afresh"):format(path, differs), "arg"
   end
@@ -131,15 +157,14 @@ function checkpoint.read(path, run, history)
   run.plan:load_state(part(dict, "plan."))
   local best = part(dict, "best.")
   run.best_state = #best > 0 and best or nil
-  for i, row in ipairs(record.rows) do
+  for i, row in ipairs(revive(record.rows)) do
     row.resumed = true
     history[i] = row
   end
-  for key, value in pairs(record.history) do history[key] = value end
-  local saved = record.run
+  for key, value in pairs(revive(record.history)) do history[key] = value end
+  local saved = revive(record.run)
   run.steps, run.samples, run.waited, run.lr = saved.steps, saved.samples, saved.waited, saved.lr
-  run.best, run.mark = saved.best or -math.huge, saved.mark or -math.huge
-  run.before_s = saved.duration_s
+  run.best, run.mark, run.before_s = saved.best, saved.mark, saved.duration_s
   if type(run.schedule) == "table" then run.schedule:load_state(record.schedule) end
   return true
 end

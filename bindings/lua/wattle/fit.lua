@@ -55,6 +55,15 @@ local function scheduled(run, position)
   return lr
 end
 
+-- What a pcall of the plan returned; false where the loss or the norm of the gradient is not finite, which changes
+-- nothing. Other errors go on.
+local function finite(ok, ...)
+  if ok then return true, ... end
+  local e = ...
+  if core.error_code(e) ~= "numeric" then error(e, 0) end
+  return false
+end
+
 -- One epoch of training. Returns false when the loss was not finite (the model is as the last good step left
 -- it).
 local function train_epoch(run, epoch, mean, bar)
@@ -67,18 +76,14 @@ local function train_epoch(run, epoch, mean, bar)
       run.lr = scheduled(run, epoch - 1 + k / steps)
       plan:set("lr", run.lr)
     end
-    local ok, loss, correct, n = pcall(plan.step, plan, x, y)
-    if not ok then
-      if core.error_code(loss) == "numeric" then return false end -- a loss that is not finite: nothing was changed
-      error(loss, 0)
-    end
+    local ok, loss, correct, n = finite(pcall(plan.step, plan, x, y))
+    if not ok then return false end
     mean:add(loss, correct, n)
     k = k + 1
     run.steps, run.samples = run.steps + 1, run.samples + n
     if bar.enabled then bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss())) end
   end
-  plan:flush() -- what accumulation has left
-  return true
+  return (finite(pcall(plan.flush, plan))) -- what accumulation has left
 end
 
 local function eval_epoch(plan, ds, batch_size)
@@ -122,6 +127,7 @@ local function check(o)
     where.raise("fit: batch_size is %d and drop_last leaves out smaller batches; of %d samples none is left",
                 o.batch_size or 64, #o.data.train)
   end
+  if type(o.optimizer) ~= "table" then where.raise 'fit: give an optimizer, such as {"sgd", lr = 0.1}' end
   if o.on_epoch ~= nil and type(o.on_epoch) ~= "function" then
     where.raise("fit: on_epoch must be a function, got %s", type(o.on_epoch))
   end
@@ -141,6 +147,10 @@ local function check(o)
   if o.early_stopping then
     util.check_options(o.early_stopping, { "patience", "min_delta" }, "fit: early_stopping")
     positive_integer(o.early_stopping, "patience")
+    local gain = o.early_stopping.min_delta
+    if gain ~= nil and type(gain) ~= "number" then
+      where.raise("fit: early_stopping: min_delta must be a number, got %s", tostring(gain))
+    end
   end
   if (o.early_stopping or o.keep_best) and not o.data.val then
     where.raise("fit: keep_best and early_stopping look at data.val, which was not given")
@@ -155,9 +165,7 @@ local function begin(o)
                 epochs = positive_integer(o, "epochs"), batch_size = positive_integer(o, "batch_size", 64) }
   local loss = o.loss or "cross_entropy"
   local optimizer = {}
-  for key, value in pairs(o.optimizer or where.raise 'fit: give an optimizer, such as {"sgd", lr = 0.1}') do
-    optimizer[key] = value
-  end
+  for key, value in pairs(o.optimizer) do optimizer[key] = value end
   if run.schedule and optimizer.lr == nil then optimizer.lr = scheduled(run, 0) end
   run.lr = optimizer.lr
   run.plan = o.model:compile{ input = input_shape(run.train, run.batch_size), loss = loss, optimizer = optimizer,
@@ -211,7 +219,7 @@ end
 -- The best epoch so far, and with keep_best the model's state after it.
 local function note_best(run, history, row)
   local now = score(row)
-  if not now or now <= run.best then return end
+  if not (now and now > run.best) then return end -- nor where it is NaN
   run.best, history.best_epoch = now, row.epoch
   history.best_val_top1_pct, history.best_val_loss = row.val_top1_pct, row.val_loss
   if run.options.keep_best then run.best_state = run.options.model:state_dict() end
@@ -262,16 +270,18 @@ end
 --                  (percentage points of val_top1_pct, or of val_loss)
 --   meter          its regions "train" and "eval" are opened once an epoch
 --   checkpoint     path of a file where the whole state of training is kept after every epoch. If it is there at the
---                  start, training goes on from it, bit for bit as if never stopped; a file of other options is an
---                  error. It stays when training is done, and is the caller's to remove
+--                  start, training goes on from it, bit for bit as if never stopped; a file of other options, or of
+--                  a model under other masks or truncations, is an error (of a function only some values or its being
+--                  there are known, of data the name and size). It stays when training is done, and is the caller's
+--                  to remove
 --   on_epoch       function(state), state = {epoch =, row =, history =, model =, plan =}; returning false stops
 --   progress       false: silent. Else a bar on a terminal, and a line an epoch, on standard error
 -- An epoch table: epoch, train_loss, train_top1_pct, val_loss, val_top1_pct (means over samples; training's are
 -- taken while the parameters change), lr (the last step's), samples, duration_s, duration_train_s,
 -- duration_eval_s, and with a meter train_region, eval_region; resumed = true: run before, read from the
--- checkpoint. The list's fields: status ("ok"; "diverged" when
--- the loss was not finite, which ends training with the parameters of the last good step), stopped ("on_epoch",
--- "early_stopping" or nil), best_epoch, best_val_top1_pct, best_val_loss, steps, samples_seen, duration_s.
+-- checkpoint. The list's fields: status ("ok"; "diverged" when the loss, or with clip_norm the gradient's norm, was not
+-- finite, which ends training with the parameters of the last good step), stopped ("on_epoch", "early_stopping" or nil),
+-- best_epoch, best_val_top1_pct, best_val_loss, steps, samples_seen, duration_s.
 function fit.fit(o)
   local run, history = begin(o), { status = "ok" }
   if o.checkpoint then must(checkpoint.read(o.checkpoint, run, history)) end
