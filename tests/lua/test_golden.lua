@@ -274,8 +274,11 @@ for _, case in ipairs(cases) do
     end
   end)
 end
-test("oneDNN's ops were among them", function()
-  if not onednn then t.skip("oneDNN is not in this build") end
+test("the backend onednn is there, or refused", function()
+  local ok, err = pcall(function()
+    build(cases[1], "f32"):compile{ input = shape_of(cases[1], 1), loss = "cross_entropy", backend = "onednn" }
+  end)
+  check(ok == onednn and (ok or err:find("this build has no oneDNN", 1, true)), err)
 end)
 
 -- ---- 3. whole networks in f32, printed -----------------------------------------------------------------------------

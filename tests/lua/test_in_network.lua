@@ -298,7 +298,10 @@ for _, case in ipairs(cases) do
 end
 
 test("oneDNN's kernels were among them", function()
-  if not onednn then t.skip("oneDNN is not in this build") end
+  if not onednn then
+    check(not next(taken), "a build without oneDNN says that it ran")
+    return
+  end
   for _, name in ipairs{ "conv2d", "grouped", "depthwise", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
                          "concat", "global_avg_pool2d" } do
     check(taken[name], name .. " never ran on oneDNN")
