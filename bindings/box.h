@@ -37,8 +37,10 @@ wl_ctx *wl_ctx_of(lua_State *L);
 void wl_ctx_unref(wl_ctx *c);
 /* Tell the collector that `bytes` of C memory came to life. May run finalizers. */
 void wl_collect_step(lua_State *L, wl_ctx *c, size_t bytes);
-/* `dir` is the program's or module's folder: DIR/share/wattle, DIR/../share/wattle, then $WATTLE_HOME. "" if none. */
-void wl_home_find(const char *dir, char out[WL_PATH_MAX]);
+/* share/wattle, "" if it is nowhere: in `dir`, the program's folder (NULL: wattle is a module of somebody's program), or
+ * the one above; in the folder of the shared object that wattle is in, or at most four above; what $WATTLE_HOME names.
+ * near: where the search began, for messages. */
+void wl_home_find(const char *dir, char out[WL_PATH_MAX], char near[WL_PATH_MAX]);
 
 /* ---- registration: lib.c --------------------------------------------------------------- */
 
@@ -78,7 +80,7 @@ extern const wl_module *const wl_modules[]; /* the list, NULL-terminated */
 
 /* Push a closure of f over the context on index ctx. */
 void wl_push_function(lua_State *L, int ctx, lua_CFunction f);
-/* The body of require "wattle": returns 1, the finished table. dir: as wl_home_find. */
+/* The body of require "wattle": returns 1, the finished table. dir: as in wl_home_find. */
 int wl_open(lua_State *L, const char *dir);
 
 /* ---- boxes: box.c -------------------------------------------------------------------------- */

@@ -2,7 +2,9 @@
  * after the last box, and the account by which the collector learns of C memory. Next: box.h. */
 #include "box.h"
 
+#include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,9 +97,33 @@ static bool try_home(const char *dir, const char *below, char out[WL_PATH_MAX]) 
   return false;
 }
 
-void wl_home_find(const char *dir, char out[WL_PATH_MAX]) {
-  const char *env = getenv("WATTLE_HOME");
+/* In `dir` or one of at most `up` (<= 4) folders above it. */
+static bool home_near(const char *dir, int up, char out[WL_PATH_MAX]) {
+  static const char below[] = "/../../../../share/wattle";
+  for (int i = 0; dir[0] && i <= up; i++)
+    if (try_home(dir, below + 3 * (4 - i), out)) return true;
+  return false;
+}
+
+/* The folder of the shared object that this code is in; "" where that is the program itself. */
+static void object_folder(char out[WL_PATH_MAX]) {
+  Dl_info info;
+  struct link_map *map = NULL;
   out[0] = '\0';
-  if (dir && dir[0] && (try_home(dir, "/share/wattle", out) || try_home(dir, "/../share/wattle", out))) return;
+  if (!dladdr1((void *)object_folder, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !map->l_name[0]) return;
+  char *real = realpath(map->l_name, NULL);
+  char *slash = real ? strrchr(real, '/') : NULL;
+  if (slash && slash - real < WL_PATH_MAX) snprintf(out, WL_PATH_MAX, "%.*s", (int)(slash - real), real);
+  free(real);
+}
+
+void wl_home_find(const char *dir, char out[WL_PATH_MAX], char near[WL_PATH_MAX]) {
+  const char *env = getenv("WATTLE_HOME");
+  char object[WL_PATH_MAX];
+  out[0] = '\0';
+  object_folder(object);
+  snprintf(near, WL_PATH_MAX, "%s", dir ? dir : object);
+  if (dir && home_near(dir, 1, out)) return;
+  if (home_near(object, 4, out)) return; /* PREFIX/lib/ARCHITECTURE/lua/5.4/wattle.so */
   if (env && env[0]) try_home(env, "", out);
 }

@@ -216,7 +216,7 @@ static int open_libraries(lua_State *L) {
 }
 
 wattle_host *wattle_host_create(unsigned flags) {
-  char dir[WL_PATH_MAX];
+  char dir[WL_PATH_MAX], near[WL_PATH_MAX];
   wattle_host *h = calloc(1, sizeof *h);
   if (!h) return NULL;
   /* luaL_newstate sets the warning and panic functions; its blocks are realloc's, as ours are. */
@@ -227,7 +227,7 @@ wattle_host *wattle_host_create(unsigned flags) {
   }
   lua_setallocf(h->L, host_alloc, h);
   wattle_program_folder(dir, sizeof dir);
-  wl_home_find(dir, h->home);
+  wl_home_find(dir, h->home, near);
   lua_pushcfunction(h->L, open_libraries);
   lua_pushinteger(h->L, flags);
   if (lua_pcall(h->L, 1, 0, 0) == LUA_OK) return h;

@@ -179,7 +179,8 @@ static void extend_path(lua_State *L, const char *home) {
 int wl_open(lua_State *L, const char *dir) {
   lua_settop(L, 0);
   wl_ctx *c = wl_ctx_push(L);
-  wl_home_find(dir, c->home);
+  char near[WL_PATH_MAX];
+  wl_home_find(dir, c->home, near);
   lua_newtable(L); /* 2: wattle */
   lua_newtable(L); /* 3: wattle.core */
   lua_newtable(L); /* 4: methods of each class, for help and tests */
@@ -190,8 +191,7 @@ int wl_open(lua_State *L, const char *dir) {
   lua_pushliteral(L, WTL_VERSION);
   lua_setfield(L, 2, "version");
   if (!c->home[0])
-    return luaL_error(L, "wattle: share/wattle is neither in '%s' nor in '%s/..', and WATTLE_HOME does not name it",
-                      dir, dir);
+    return luaL_error(L, "wattle: share/wattle is neither in '%s' nor above it, and WATTLE_HOME does not name it", near);
   lua_pushstring(L, c->home);
   lua_setfield(L, 2, "home");
   extend_path(L, c->home);

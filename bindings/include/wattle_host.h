@@ -17,9 +17,10 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the shared library exports */
 
 /* require "wattle" for a state of your own: luaL_requiref(L, "wattle", wattle_open, 0). share/wattle is looked for
- * beside the running program (DIR/share/wattle, DIR/../share/wattle), then in $WATTLE_HOME. */
+ * beside the running program (DIR/share/wattle, DIR/../share/wattle), then above the library, then in $WATTLE_HOME. */
 int wattle_open(lua_State *L);
 
 typedef struct wattle_host wattle_host;
@@ -56,6 +57,7 @@ void wattle_host_fail_at(wattle_host *h, uint64_t n);
 /* The folder of the running program, "" if it cannot be told. */
 void wattle_program_folder(char *out, size_t n);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* what the shared library exports */
 
 #define WTL_VERSION "0.1.0"
 #define WTL_MAX_DIMS 8
@@ -543,6 +544,7 @@ wtl_status wtl_meter_idle(wtl_meter *m, double seconds, wtl_idle *out);
 wtl_status wtl_peak_rss(wtl_ctx *ctx, int64_t *bytes);
 wtl_status wtl_peak_rss_reset(wtl_ctx *ctx);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
