@@ -57,6 +57,7 @@ end
 local function book_domains(entry, r)
   entry.domains = entry.domains or {}
   for _, d in ipairs(r.domains or {}) do
+    if d.source == "off" then break end -- its one domain stands for none
     local key = d.source .. "/" .. d.domain
     local sum = entry.domains[key]
     if not sum then
