@@ -677,6 +677,7 @@ S["pictures.summary"] = function()
 end
 S["pictures.draw"] = function() return undrawn(pictures.draw(reported, { into = "/dev/null/x" })) end
 S["pictures.power"] = function() return undrawn(pictures.power(reported, "a", scratch .. ".svg")) end
+S["summary"] = function() return tostring(wattle.summary(net, { input = { 2, 3 }, print = false })) end
 S["report.html"] = function() return report.html(reported, { pictures = false }) end
 S["report.write"] = function() return report.write(reported, path "report.html", { pictures = false }) end
 

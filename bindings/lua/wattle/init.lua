@@ -8,7 +8,7 @@ end
 local submodules = { "nn", "models", "data", "compress", "schedule", "stats", "experiment", "results", "compare", "progress", "table", "cli",
                      "pictures", "report" }
 -- Functions that live in a submodule but are called as wattle.NAME.
-local functions = { fit = "fit", evaluate = "fit", nonzeros = "compress", plot = "plot" }
+local functions = { fit = "fit", evaluate = "fit", nonzeros = "compress", plot = "plot", summary = "summary" }
 
 core.check_options = function(...) return require("wattle.util").check_options(...) end
 wattle.help = core.help

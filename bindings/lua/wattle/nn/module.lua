@@ -201,13 +201,15 @@ local function run(module, ...)
   local depth = #frames + 1
   frames[depth] = module
   scope()
+  if trace and trace.around then return leave(depth, trace.around(module, ...)) end
   return leave(depth, module:forward(...))
 end
 
--- Runs fn while modules trace into graph; training says which mode they see.
-local function tracing(root, graph, training, fn)
+-- Runs fn while modules trace into graph; training says which mode they see. around(module, ...), if given, stands in
+-- for each module's forward, which it calls itself.
+local function tracing(root, graph, training, fn, around)
   for _, entry in ipairs(entries(root)) do names[entry.param] = entry.name end
-  trace = { graph = graph, paths = paths_of(root), training = training }
+  trace = { graph = graph, paths = paths_of(root), training = training, around = around }
   core.tracing(graph)
   local _ <close> = setmetatable({}, { __close = function()
     core.tracing(nil)
