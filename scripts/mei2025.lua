@@ -524,6 +524,19 @@ local function report(o, experiment, seeds)
                   "summary.csv, runs.json)\n")
 end
 
+-- The results stand without them.
+local function draw(o, out)
+  if o.shard then return end
+  local drawn, message = wattle.pictures.draw(out)
+  if not drawn then
+    io.stderr:write("mei2025: no pictures: ", message, "\n")
+    return
+  end
+  local names = {}
+  for i, picture in ipairs(drawn) do names[i] = picture.file:match "[^/]*$" end
+  io.stdout:write("Pictures: ", out, "/pictures (", table.concat(names, ", "), "); all on one page: wattle report ", out, "\n")
+end
+
 local function main()
   local o = cli.main(spec, arg)
   if not o.given.width and not o.model:find "^resnet" then o.width = nil end -- --quick's is for resnets
@@ -564,6 +577,7 @@ local function main()
   end
   need(experiment, message)
   report(o, experiment, seeds)
+  draw(o, experiment.out)
   io.stdout:write("Took ", progress.duration(core.now() - began), ".\n")
   if experiment.failed > 0 then os.exit(1, true) end
 end
