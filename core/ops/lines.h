@@ -25,9 +25,10 @@ static inline line_axis line_axis_of(const wtl_call *c) {
 static inline int64_t line_begin(const line_axis *a, int64_t i) { return i / a->step * a->n * a->step + i % a->step; }
 
 /* fn runs over [0, lines). An element costs about as much as 32 multiplications. */
-static inline void lines_run(wtl_call *c, wtl_parallel_fn fn) {
+static inline wtl_status lines_run(wtl_call *c, wtl_parallel_fn fn) {
   line_axis a = line_axis_of(c);
   if (a.n > 0) wtl_parallel(c->ctx, a.lines, span_grain(32 * a.n), fn, c);
+  return WTL_OK;
 }
 
 /* The largest x and the sum of e^(x - largest), in double; with a NaN the sum is NaN. */

@@ -109,6 +109,21 @@ void wtl_binary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) 
   *backward = (wtl_cost){ 2 * n, 2 * in + wtl_rule_bytes(f, &f->out[0]) };
 }
 
+/* ---- lines along a dim ---- */
+
+wtl_status wtl_rule_lines(wtl_infer *f) {
+  int dim;
+  f->out[0] = f->in[0];
+  return wtl_rule_dim(f, f->attr[0].i[0], &dim);
+}
+
+/* Per element: maximum, difference, exponential, sum, quotient or difference; an exponential counts as one. */
+void wtl_lines_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
+  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]);
+  *forward = (wtl_cost){ 5 * n, 2 * bytes };
+  *backward = (wtl_cost){ 4 * n, 3 * bytes };
+}
+
 /* ---- losses ---- */
 
 wtl_status wtl_rule_loss(wtl_infer *f) {
@@ -132,7 +147,7 @@ void wtl_loss_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
 
 unsigned wtl_reduced_axes(const wtl_attr *dims, int ndim) {
   unsigned axes = dims->n == 0 ? (1u << ndim) - 1 : 0;
-  for (int k = 0; k < dims->n; k++) axes |= 1u << (dims->i[k] < 0 ? dims->i[k] + ndim : dims->i[k]);
+  for (int k = 0; k < dims->n; k++) axes |= 1u << wtl_dim_of(dims->i[k], ndim);
   return axes;
 }
 
@@ -142,15 +157,12 @@ wtl_status wtl_rule_reduce(wtl_infer *f) {
   bool keepdim = f->attr[1].i[0];
   unsigned seen = 0;
   for (int k = 0; k < dims->n; k++) {
-    int64_t d = dims->i[k];
-    if (d < -x->ndim || d >= x->ndim)
-      return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; it has no dim %lld", f->op->name, SHAPE(x),
-                      (long long)d);
-    unsigned bit = 1u << (d < 0 ? d + x->ndim : d);
-    if (seen & bit)
+    int d;
+    WTL_TRY(wtl_rule_dim(f, dims->i[k], &d));
+    if (seen >> d & 1)
       return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; dim %lld is given twice", f->op->name, SHAPE(x),
-                      (long long)d);
-    seen |= bit;
+                      (long long)dims->i[k]);
+    seen |= 1u << d;
   }
   unsigned axes = wtl_reduced_axes(dims, x->ndim);
   f->out[0].ndim = 0;

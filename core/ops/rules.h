@@ -28,6 +28,9 @@ void wtl_unary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
 /* Of a function of a and b with broadcasting; scratch: a gradient before it is summed over the axes that repeat. */
 wtl_status wtl_rule_binary(wtl_infer *f);
 void wtl_binary_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
+/* Of a function of the lines of x along attribute 0, a dim. */
+wtl_status wtl_rule_lines(wtl_infer *f);
+void wtl_lines_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);
 /* Of a scalar loss of x and a target of its shape; scratch: a double for each WTL_SPAN elements. */
 wtl_status wtl_rule_loss(wtl_infer *f);
 void wtl_loss_cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward);

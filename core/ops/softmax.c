@@ -3,20 +3,7 @@
 #include "lines.h"
 
 #if WTL_ONCE
-static wtl_status infer(wtl_infer *f) {
-  int dim;
-  f->out[0] = f->in[0];
-  return wtl_rule_dim(f, f->attr[0].i[0], &dim);
-}
-
-/* Per element: maximum, difference, exponential, sum, quotient; an exponential counts as one. */
-static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
-  double n = (double)wtl_shape_numel(&f->in[0]), bytes = wtl_rule_bytes(f, &f->in[0]);
-  *forward = (wtl_cost){ 5 * n, 2 * bytes };
-  *backward = (wtl_cost){ 4 * n, 3 * bytes };
-}
-
-WTL_OP_RULES(softmax, infer, cost, 0, 1);
+WTL_OP_RULES(softmax, wtl_rule_lines, wtl_lines_cost, 0, 1);
 #endif
 
 static void forward_lines(void *arg, int64_t begin, int64_t end, int thread) {
@@ -31,10 +18,7 @@ static void forward_lines(void *arg, int64_t begin, int64_t end, int thread) {
   }
 }
 
-static wtl_status forward(wtl_call *c) {
-  lines_run(c, forward_lines);
-  return WTL_OK;
-}
+static wtl_status forward(wtl_call *c) { return lines_run(c, forward_lines); }
 
 /* dx = y * (dy - sum dy*y) */
 static void backward_lines(void *arg, int64_t begin, int64_t end, int thread) {
@@ -52,9 +36,6 @@ static void backward_lines(void *arg, int64_t begin, int64_t end, int thread) {
   }
 }
 
-static wtl_status backward(wtl_call *c) {
-  lines_run(c, backward_lines);
-  return WTL_OK;
-}
+static wtl_status backward(wtl_call *c) { return lines_run(c, backward_lines); }
 
 WTL_OP_KERNELS(softmax, forward, backward, NULL);
