@@ -75,7 +75,6 @@ static int by_name(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Pushes userdata with the table's string keys, sorted; *n is how many. The strings live as long as the table. */
 /* A string, which a NUL would cut short in C. */
 static const char *whole_string(lua_State *L, int idx, const char *what) {
   size_t n;
@@ -84,6 +83,7 @@ static const char *whole_string(lua_State *L, int idx, const char *what) {
   return s;
 }
 
+/* Pushes userdata with the table's string keys, sorted; *n is how many. The strings live as long as the table. */
 static const char **sorted_keys(lua_State *L, int table, const char *what, lua_Integer *n) {
   *n = 0;
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) *n += lua_type(L, -2) == LUA_TSTRING;

@@ -203,18 +203,20 @@ static const wl_fn methods[] = {
   { "clone", p_clone, "() -> parameter", "A deep copy, constraints and all." },
   { "mask", p_mask, "(u8 tensor | false | nil) -> self or tensor or nil",
     "Sets (1 keeps), removes (false) or reads (nil) the mask that every update applies." },
-  { "truncation", p_truncation, "(bits | {bits =, arm = \"zero\", master = false, seed =, name = \"\"} | false | nil) -> self or table or nil",
+  { "truncation", p_truncation,
+    "(bits | {bits =, arm = \"zero\", master = false, seed =, name = \"\"} | false | nil) -> self or table or nil",
     "Sets, removes (false or 0 bits) or reads what every update does to the bits (0..23) low-order bits of each f32 "
     "element: arm \"zero\" clears them, \"random\" fills them with random bits, \"stochastic\" rounds to the format "
     "without them, with the mean unchanged; draw k of the latter two is a function of (seed, name, k, position). "
     "master = true: updates go to an f32 master of its own, of which the value is made." },
-  { "master", p_master, "() -> tensor or nil", "A window on the master that updates go to, where there is one; the value follows at the next constrain or update." },
+  { "master", p_master, "() -> tensor or nil",
+    "A window on the master that updates go to, where there is one; the value follows at the next constrain or update." },
   { "redraws", p_redraws, "(n?) -> n",
     "How many draws the arms random and stochastic made. Setting it, after value and master were put back, repeats "
     "draw n, so that training goes on as it would have." },
   { "constrain", p_constrain, "() -> self", "Applies truncation, then the mask, now." },
   { "convert", p_convert, "(dtype) -> self",
-    "Replaces the master by a copy of another type (f32, f64). Plans are stale then." },
+    "Replaces the value by a copy of another type (f32, f64), not where it is truncated. Plans are stale then." },
   { NULL, NULL, NULL, NULL }
 };
 
@@ -229,7 +231,7 @@ const wl_class wl_param_class = { .name = "parameter", .release = param_release,
 
 static const wl_fn core[] = {
   { "param", new_param, "(tensor, kind = \"parameter\") -> parameter",
-    "A parameter or \"buffer\" whose master is the tensor (contiguous), not a copy." },
+    "A parameter or \"buffer\" whose value is the tensor (contiguous), not a copy." },
   { NULL, NULL, NULL, NULL }
 };
 
