@@ -32,11 +32,31 @@ static void put_line(lua_State *L, writer *w, int depth) {
   put(L, w);
 }
 
+/* Bytes of the character at s, which has n more bytes; 0 where that is no UTF-8 (RFC 3629). */
+static size_t character(const unsigned char *s, size_t n) {
+  size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+  if (length > n) return 0;
+  for (size_t i = 1; i < length; i++)
+    if ((s[i] & 0xc0) != 0x80) return 0;
+  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0; /* longer than it need be */
+  if ((s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0; /* a surrogate; beyond U+10FFFF */
+  return length;
+}
+
+/* What is not UTF-8 could be written, but by nobody be read again. */
+static void check_utf8(lua_State *L, const char *s, size_t n) {
+  for (size_t i = 0, length; i < n; i += length) {
+    length = character((const unsigned char *)s + i, n - i);
+    if (length == 0) wl_error(L, "json_encode: '%s' is not UTF-8 at byte %I", s, (lua_Integer)i + 1);
+  }
+}
+
 static void put_string(lua_State *L, writer *w, int idx) {
   static const char plain[] = "\"\\\b\f\n\r\t", escaped[] = "\"\\bfnrt";
   size_t n;
   const char *s = lua_tolstring(L, idx, &n);
   luaL_Buffer b;
+  check_utf8(L, s, n);
   luaL_buffinit(L, &b);
   luaL_addchar(&b, '"');
   for (size_t i = 0; i < n; i++) {
@@ -58,6 +78,15 @@ static void put_string(lua_State *L, writer *w, int idx) {
   put(L, w);
 }
 
+/* A program's locale may write 0,5 (or a point of several bytes). */
+static void make_point(char *text) {
+  char *at = text + strspn(text, "+-0123456789e");
+  size_t n = strcspn(at, "0123456789");
+  if (n == 0) return;
+  *at = '.';
+  memmove(at + 1, at + n, strlen(at + n) + 1);
+}
+
 static void put_number(lua_State *L, writer *w, int idx) {
   char text[40];
   if (lua_isinteger(L, idx)) {
@@ -69,6 +98,7 @@ static void put_number(lua_State *L, writer *w, int idx) {
       snprintf(text, sizeof text, "%.*g", digits, v);
       if (strtod(text, NULL) == v) break;
     }
+    make_point(text);
     if (!strpbrk(text, ".e")) strcat(text, ".0"); /* a float when read again */
   }
   put_text(L, w, text);

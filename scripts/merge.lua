@@ -136,7 +136,7 @@ local function joined_sidecar(shards)
     for status, n in pairs(s.side.counts or {}) do side.counts[status] = (side.counts[status] or 0) + n end
     if s.side.started_utc < side.started_utc then side.started_utc = s.side.started_utc end
     if s.side.finished_utc > side.finished_utc then side.finished_utc = s.side.finished_utc end
-    side.merged_from[i] = s.path
+    side.merged_from[i] = results.utf8(s.path)
   end
   return side
 end

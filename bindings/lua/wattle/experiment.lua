@@ -140,7 +140,7 @@ local function run_id(case, seed, rep)
   for _, key in ipairs(sorted_keys(case)) do
     local v = case[key]
     if scalar(v) then
-      local text = math.type(v) == "float" and ("%.6g"):format(v) or tostring(v)
+      local text = math.type(v) == "float" and results.decimal("%.6g", v) or tostring(v)
       if type(v) ~= "string" then text = key .. text end
       parts[#parts + 1] = (text:gsub("[^%w_.+]", "_"))
     end
@@ -254,7 +254,7 @@ end
 
 local function sidecar(o, cases, cols, source, meter_text)
   local now, build = os.date "!%Y-%m-%dT%H:%M:%SZ", key_values(core.build_info())
-  local command = arg and table.concat(table.move(arg, 0, #arg, 1, {}), " ") or core.null
+  local command = arg and results.utf8(table.concat(table.move(arg, 0, #arg, 1, {}), " ")) or core.null
   return {
     schema_version = results.schema_version, plan_version = PLAN_VERSION,
     experiment = o.name,
@@ -501,6 +501,7 @@ end
 local function unwritable(path, v)
   local t = type(v)
   if t == "number" and v - v ~= 0 then return path, tostring(v) end
+  if t == "string" and not utf8.len(v) then return path, "not UTF-8" end
   if t == "function" or t == "thread" or t == "userdata" and v ~= core.null then return path, "a " .. t end
   if t ~= "table" then return nil end
   for k, x in pairs(v) do
@@ -694,7 +695,7 @@ local function execute(o, reached)
   for _, run in ipairs(runs) do
     local fits, message = results.line(cols, fill(fill({ run_id = run.run_id }, common), factor_values(run.case)))
     if not fits then where.raise("experiment: %s", message) end
-    planned[run.run_id] = true
+    planned[run.run_id] = run
   end
   local side = sidecar(o, cases, cols, source.name, description)
   side.runs, side.meter.idle_s = #runs, o.idle_s

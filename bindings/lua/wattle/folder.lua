@@ -240,6 +240,16 @@ local function keep_rows(path, keep)
   return core.write_file(path, table.concat(out))
 end
 
+local STATUS = { ok = true, diverged = true, failed = true }
+
+-- In what a row is not the run of the plan that its run_id names; nil if in nothing.
+local function row_misfit(row, run)
+  if not STATUS[row.status] then return ("of status %s"):format(tostring(row.status)) end
+  for _, key in ipairs { "block", "run_order", "seed", "repeat" } do
+    if row[key] ~= run[key] then return ("of %s %s, not %s"):format(key, tostring(row[key]), tostring(run[key])) end
+  end
+end
+
 -- The rows of runs.csv that stand, by run_id: those that failed are run again. Everything else is cut.
 local function finished_rows(path, cols, planned, stages)
   local file = path .. "/runs.csv"
@@ -253,6 +263,8 @@ local function finished_rows(path, cols, planned, stages)
     local id = row.run_id
     if not planned[id] then return nil, ("%s: holds '%s', which is no run of this plan"):format(file, id), "format" end
     if seen[id] then return nil, ("%s: holds '%s' twice"):format(file, id), "format" end
+    local misfit = row_misfit(row, planned[id])
+    if misfit then return nil, ("%s: '%s' is %s"):format(file, id, misfit), "format" end
     seen[id] = true
     if row.status ~= "failed" then done[id] = row end
   end
@@ -283,6 +295,10 @@ function Folder:write_sidecar()
   return core.write_file(self.path .. "/runs.json", core.json_encode(self.side))
 end
 
+local function is_list(t)
+  return type(t) == "table" and (#t > 0 or next(t) == nil)
+end
+
 -- Takes over what the folder has of the same plan.
 local function take_over(self, planned)
   local old, message, code = folder.read_sidecar(self.path)
@@ -292,8 +308,11 @@ local function take_over(self, planned)
     return nil, ("the folder '%s' was begun with other options: %s was %s, now it is %s; resume with the same, or "
                  .. "choose another folder"):format(self.path, where, was, is), "arg"
   end
+  for _, key in ipairs { "sessions", "stages" } do
+    if not is_list(old[key]) then return nil, ("%s/runs.json: '%s' is no list"):format(self.path, key), "format" end
+  end
   local side = self.side
-  side.started_utc, side.stages = old.started_utc, old.stages or {}
+  side.started_utc, side.stages = old.started_utc, old.stages
   side.sessions = table.move(side.sessions, 1, 1, #old.sessions + 1, old.sessions)
   for _, id in ipairs(side.stages) do self.stages[id] = true end
   self.done, message, code = finished_rows(self.path, self.cols, planned, self.stages)
@@ -301,7 +320,7 @@ local function take_over(self, planned)
   return true
 end
 
--- folder.open{path =, resume =, side = sidecar, cols = {runs =, epochs =, energy =}, planned = {[run_id] = true}} ->
+-- folder.open{path =, resume =, side = sidecar, cols = {runs =, epochs =, energy =}, planned = {[run_id] = run}} ->
 -- folder, or nil, message, code. Its fields: done {[run_id] = row} and stages {[id] = true} that an earlier run
 -- finished; resumed says whether there was one.
 function folder.open(o)

@@ -77,15 +77,34 @@ local MISREAD = {}
 for word in ("na n/a nan null none inf infinity true false t f"):gmatch "%S+" do MISREAD[word] = true end
 
 -- Does s stay a string in every reader? It must begin with a letter and be none of the words above
--- (an all-letter number such as "nan" or "inf" is among them).
+-- (an all-letter number such as "nan" or "inf" is among them), and be UTF-8.
 function results.is_identifier(s)
-  return s:find "^%a" ~= nil and not MISREAD[s:lower()] and not s:find "[%c]"
+  return s:find "^%a" ~= nil and not MISREAD[s:lower()] and not s:find "[%c]" and utf8.len(s) ~= nil
+end
+
+-- Text from outside (a path, a command line) as UTF-8: a byte that is none becomes '?'.
+function results.utf8(s)
+  local n, at = utf8.len(s)
+  while not n do
+    s = s:sub(1, at - 1) .. "?" .. s:sub(at + 1)
+    n, at = utf8.len(s, at)
+  end
+  return s
 end
 
 -- For names that the machine gives (a host called 3f2c, a revision 1234567): prefixed where needed.
 function results.identifier(s, prefix)
-  s = s:gsub("%c", "_")
+  s = results.utf8(s):gsub("%c", "_")
   return results.is_identifier(s) and s or prefix .. s
+end
+
+-- A number by a format, with a point whatever the locale (a program or script may have set one that has a comma).
+function results.decimal(format, v)
+  local s = format:format(v)
+  local point = ("%.1f"):format(0.5):sub(2, -2)
+  if point == "." then return s end
+  local at, to = s:find(point, 1, true)
+  return at and s:sub(1, at - 1) .. "." .. s:sub(to + 1) or s
 end
 
 -- Shortest decimal that reads back as the same double, always with a point or an exponent, so that
@@ -94,7 +113,7 @@ local function number_text(v)
   if v ~= v or v == math.huge or v == -math.huge then return "NA" end
   v = v + 0.0
   for digits = 15, 17 do
-    local s = ("%%.%dg"):format(digits):format(v)
+    local s = results.decimal(("%%.%dg"):format(digits), v)
     if tonumber(s) == v then return s:find "[.e]" and s or s .. ".0" end
   end
 end
