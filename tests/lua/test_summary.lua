@@ -87,8 +87,8 @@ test("the command's text, and its options", function()
   equal(said, LENET)
   code, said = run "resnet20 --input 8x3x32x32 --num-classes 100 --width 8 --depth 2"
   equal(code, 0, said)
-  for _, s in ipairs{ "ResNet                            [8, 3, 32, 32]   [8, 100] ", "│    ├─BasicBlock (1): 2-2 ", "│    └─BasicBlock (2): 2-3 ",
-                      "└─Linear (fc): 1-6" } do
+  for _, s in ipairs{ "ResNet                            [8, 3, 32, 32]   [8, 100] ", "│    ├─BasicBlock (1): 2-2 ",
+                      "│    └─BasicBlock (2): 2-3 ", "└─Linear (fc): 1-6" } do
     check(said:find(s, 1, true), s .. "\n" .. said)
   end
   check(not said:find "3%-1")

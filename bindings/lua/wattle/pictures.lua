@@ -82,8 +82,8 @@ local function baseline_of(e, by, given)
 end
 
 -- pictures.summary(e [, baseline]) -> {rows, columns, details, by, baseline, accuracy, cost, measured, ...}: what
--- compare.summary says of the experiment that folder.read gave, with the columns that are there. accuracy and time are the
--- columns' names; cost is the one that verdicts are about: energy where a counter measured it, else time.
+-- compare.summary says of the experiment that folder.read gave, with the columns that are there. accuracy and time
+-- are the columns' names; cost is the one that verdicts are about: energy where a counter measured it, else time.
 function pictures.summary(e, baseline)
   local by = pictures.factors(e)
   local s = { by = by, baseline = baseline_of(e, by, baseline) }
@@ -99,8 +99,8 @@ function pictures.summary(e, baseline)
     if has(e, name) then table.insert(s.ratios, name) end
   end
   if #s.ratios == 0 and has(e, "duration_s") then s.ratios[1] = "duration_s" end
-  for _, name in ipairs { "params", "nonzeros", "flops_per_image", "flops_executed_per_image", "disk_bytes", "peak_rss_bytes",
-                          "duration_s", "energy_j", "energy_net_j", "energy_est_j" } do
+  for _, name in ipairs { "params", "nonzeros", "flops_per_image", "flops_executed_per_image", "disk_bytes",
+                          "peak_rss_bytes", "duration_s", "energy_j", "energy_net_j", "energy_est_j" } do
     if has(e, name) then table.insert(s.means, name) end
   end
   s.time = first_of(e, { "duration_train_s", "duration_s" })
@@ -249,8 +249,8 @@ function draw.capacity(e)
   end
   return { series = #test.x > 0 and { val, test } or { val }, lines = lines, xlabel = pictures.axis "bits",
            ylabel = "top-1 accuracy, %", xlim = { -0.7, 23.7 } }, "Accuracy against bits overwritten",
-    ("The low-order bits of every parameter, without training after it. The bits are chosen by %s validation images alone: "
-     .. "the most that lose no more than the dashed line allows. Test images are looked at afterwards."):format(
+    ("The low-order bits of every parameter, without training after it. The bits are chosen by %s validation images "
+     .. "alone: the most that lose no more than the dashed line allows. Test images are looked at afterwards."):format(
       chosen and chosen.val_images or "the")
 end
 
@@ -264,7 +264,8 @@ function draw.capacity_layers(e)
     end
   end
   if #bars.x == 0 then return nil end
-  return { series = { bars }, ylabel = "bits that can be overwritten", width = math.max(800, math.min(28 * #bars.x, 3000)) },
+  local width = math.max(800, math.min(28 * #bars.x, 3000))
+  return { series = { bars }, ylabel = "bits that can be overwritten", width = width },
     "Capacity of each layer", "Each layer alone, the others as they were."
 end
 

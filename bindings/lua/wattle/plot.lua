@@ -236,6 +236,7 @@ local function limits(p, axis, given, more)
   end
   local air = low == high and math.max(math.abs(low) * 0.1, 0.5) or (high - low) * 0.06
   if p.bars and axis == "y" and low >= 0 then return 0, high + air end
+  if axis == "y" and #p.spans > 0 then return low - air, high + (high - low) * 0.2 + air end -- room for their labels
   return low - air, high + air
 end
 
@@ -338,15 +339,17 @@ local function elements_of(p, xlow, ylow)
   end
   local low, left = low_end("y", 5, ylow), low_end("x", 3, xlow)
   -- Arrows with flat heads: gnuplot's errorbars leave a hole in the middle.
-  local using_y, using_x = ("1:(%s):(0):(column(6) - %s)"):format(low, low), ("(%s):2:(column(4) - %s):(0)"):format(left, left)
+  local using_y = ("1:(%s):(0):(column(6) - %s)"):format(low, low)
+  local using_x = ("(%s):2:(column(4) - %s):(0)"):format(left, left)
   local ends = "with vectors heads size graph 0.006,90 lw 1.5 "
   local below, bars, above, top = {}, {}, {}, {}
   local data = quote("./" .. p.name .. ".csv")
   for _, s in ipairs(p.series) do
     if s.block then
       local function element(list, using, how, title, block)
-        list[#list + 1] = { name = s.name or "", text = ("%s index %d using %s %s %s"):format(data, block or s.block, using,
-          how, title and s.name and "title " .. quote(s.name) or "notitle") }
+        local named = title and s.name and "title " .. quote(s.name) or "notitle"
+        local text = ("%s index %d using %s %s %s"):format(data, block or s.block, using, how, named)
+        list[#list + 1] = { name = s.name or "", text = text }
       end
       local color, faint = ("lc rgb '%s'"):format(s.rgb), ("lc rgb '#60%s'"):format(s.rgb:sub(2))
       if s.kind == "bars" then
@@ -354,14 +357,17 @@ local function elements_of(p, xlow, ylow)
         if s.has_interval then element(bars, using_y, ends .. ("lc rgb '%s'"):format(NEUTRAL)) end
       else
         if s.has_interval and s.interval == "band" then
-          element(below, ("1:(%s):6"):format(low), "with filledcurves fs transparent solid 0.2 noborder " .. color, false, s.band_block)
+          local fill = "with filledcurves fs transparent solid 0.2 noborder " .. color
+          element(below, ("1:(%s):6"):format(low), fill, false, s.band_block)
         elseif s.has_interval then
           element(bars, using_y, ends .. faint)
         end
         if s.has_xinterval then element(bars, using_x, ends .. faint) end
         local how = ("points pt %d"):format(s.point)
         if s.kind == "line" then how = ("lines lw 2 dt %d"):format(s.dash) end
-        if s.kind == "line" and s.n <= 60 then how = ("linespoints lw 2 dt %d pt %d ps 0.8"):format(s.dash, s.point) end
+        if s.kind == "line" and s.n <= 60 then
+          how = ("linespoints lw 2 dt %d pt %d ps 0.8"):format(s.dash, s.point)
+        end
         element(above, "1:2", ("with %s %s"):format(how, color), true)
         if s.color == "neutral" then element(top, "1:2", ("with %s %s"):format(how, color)) end -- others may cover it
       end
@@ -382,6 +388,8 @@ for _, ring in ipairs { 9, 20, 32, 46 } do
     AROUND[#AROUND + 1] = { way[1] * ring, way[2] * ring, way[1] }
   end
 end
+
+local SIDE = { [-1] = "right", [0] = "center", [1] = "left" }
 
 local function overlap(a, b)
   return a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
@@ -429,12 +437,16 @@ local function decorations(p, xlow, xhigh, ylow, yhigh)
     if p.log:find "x" then return math.log(x / xlow) / math.log(xhigh / xlow) end
     return (x - xlow) / (xhigh - xlow)
   end
+  local tint, tints = {}, 0 -- one colour a label; from the other end of the palette than the series
   for i, span in ipairs(p.spans) do
-    add("set object rectangle from %.17g, graph 0 to %.17g, graph 1 fc rgb '%s' fs transparent solid 0.13 noborder behind",
-        span[1], span[2], PALETTE[(i - 1) % #PALETTE + 1])
+    local label = span.label or i
+    if not tint[label] then tint[label], tints = PALETTE[#PALETTE - tints % #PALETTE], tints + 1 end
+    add("set object rectangle from %.17g, graph 0 to %.17g, graph 1 fc rgb '%s' "
+          .. "fs transparent solid 0.13 noborder behind", span[1], span[2], tint[label])
     -- Neighbours' labels stand on two levels, so that short stretches do not hide each other's.
     if span.label then
-      add(LABEL, quote(span.label), ("%.17g, graph %g"):format((span[1] + span[2]) / 2, i % 2 == 1 and 0.96 or 0.91), "center")
+      local height = i % 2 == 1 and 0.96 or 0.91
+      add(LABEL, quote(span.label), ("%.17g, graph %g"):format((span[1] + span[2]) / 2, height), "center")
     end
   end
   for _, line in ipairs(p.lines) do
@@ -454,7 +466,9 @@ local function decorations(p, xlow, xhigh, ylow, yhigh)
   end
   for _, s in ipairs(p.series) do
     for k = 1, s.n do
-      if p.bars and not s.y[k] then add(LABEL, "'NA'", ("%.17g, graph 0.02"):format(s.x[k]), "center") end -- not a bar of 0
+      if p.bars and not s.y[k] then -- not a bar of 0
+        add(LABEL, "'NA'", ("%.17g, graph 0.02"):format(s.x[k]), "center")
+      end
       if s.y[k] then check_text(s.labels[k], "labels") end
     end
   end
@@ -464,8 +478,8 @@ local function decorations(p, xlow, xhigh, ylow, yhigh)
     return high * (y - ylow) / (yhigh - ylow)
   end
   place_labels(p, function(x) return wide * share(x) end, to_y, function(label, s, k, way)
-    add("set label %s at %.17g, %.17g %s offset character %.2f, %.2f front tc rgb '%s' font ',11'", quote(label), s.x[k],
-        s.y[k], way[3] > 0 and "left" or way[3] < 0 and "right" or "center", way[1] / 7, way[2] / 14, darker(s.rgb))
+    add("set label %s at %.17g, %.17g %s offset character %.2f, %.2f front tc rgb '%s' font ',11'", quote(label),
+        s.x[k], s.y[k], SIDE[way[3]], way[1] / 7, way[2] / 14, darker(s.rgb))
   end)
   return out
 end
@@ -512,7 +526,8 @@ local function script_of(p, o)
   local ylow, yhigh = limits(p, "y", o.ylim, {})
   if not (xlow and ylow) then return nil, "plot: there is no value to draw" end
   if p.bars and not o.xlim then xlow, xhigh = 0.4, #p.categories + 0.6 end
-  local out = { (HEAD:format(quote("./" .. p.name .. ".gp"), quote("./" .. p.name .. "." .. p.suffix), terminal(p), GRID)) }
+  local here = "./" .. p.name
+  local out = { (HEAD:format(quote(here .. ".gp"), quote(here .. "." .. p.suffix), terminal(p), GRID)) }
   local function add(format, ...) out[#out + 1] = format:format(...) .. "\n" end
   for _, key in ipairs { "title", "xlabel", "ylabel" } do
     if o[key] and o[key] ~= "" then
@@ -525,7 +540,9 @@ local function script_of(p, o)
   add("set yrange [%.17g:%.17g]", ylow, yhigh)
   if p.bars then
     local tics = {}
-    for i, name in ipairs(p.categories) do tics[i] = ("%s %d"):format(quote((name:gsub("%%", "%%%%"))), i) end -- a format
+    for i, name in ipairs(p.categories) do
+      tics[i] = ("%s %d"):format(quote((name:gsub("%%", "%%%%"))), i) -- tics are formats
+    end
     local longest = 0
     for _, name in ipairs(p.categories) do longest = math.max(longest, utf8.len(name) or #name) end
     p.tilted = longest * 8 * #p.categories > p.width * 0.85

@@ -206,12 +206,14 @@ local function capacity_text(e)
       row.test_top1_pct and (", %.2f %% of the test images"):format(row.test_top1_pct) or "") or "not known"
   end
   local options = type(e.side.options) == "table" and e.side.options or {}
+  local epsilon = options.epsilon
+  local loss = type(epsilon) == "number"
+    and (" at a loss of at most %g point%s"):format(epsilon, epsilon == 1 and "" or "s") or ""
   local over, list = by_bits[chosen.bits + 1], { { "no bits", at(by_bits[0]) }, { chosen.bits .. " bits", at(chosen) } }
   if over then list[3] = { over.bits .. " bits", at(over) } end
   return element("h3", "Capacity") .. paragraph(
-    ("%d low-order bits of every parameter can be overwritten%s on %s validation images: %sB."):format(chosen.bits,
-      type(options.epsilon) == "number" and (" at a loss of at most %g point%s"):format(options.epsilon,
-        options.epsilon == 1 and "" or "s") or "", number(chosen.val_images), text.count(chosen.capacity_bytes)))
+    ("%d low-order bits of every parameter can be overwritten%s on %s validation images: %sB."):format(
+      chosen.bits, loss, number(chosen.val_images), text.count(chosen.capacity_bytes)))
     .. definitions(list)
 end
 
@@ -244,7 +246,8 @@ local function notes(e, s)
     if #s.rows > 1 then add "No group was named as the baseline (--baseline), so nothing is compared." end
   end
   if type(e.side.stages) == "table" and #e.side.stages > 0 then
-    add "Intervals cover the seeds of the runs alone, which all start from what was prepared once (one checkpoint): another may differ by more."
+    add("Intervals cover the seeds of the runs alone, which all start from what was prepared once (one checkpoint): "
+        .. "another may differ by more.")
   end
   if verdicts > 1 then
     add("%d verdicts are drawn without correction for multiplicity: by chance about one in 20 is wrong.", verdicts)
@@ -256,7 +259,8 @@ local function notes(e, s)
   end
   for _, name in ipairs(s.means) do
     if name == "energy_est_j" then
-      add "The estimate in joules is processor time times a constant: it repeats the time and decides nothing, so it is in no picture, ranking or verdict."
+      add("The estimate in joules is processor time times a constant: it repeats the time and decides nothing, so it is "
+          .. "in no picture, ranking or verdict.")
     elseif name == "flops_executed_per_image" then
       add "FLOPs/image: arithmetic of the weights that are not zero. Executed: what the dense kernels do."
     end
@@ -280,7 +284,8 @@ local function lead(e)
   for _, name in ipairs { "model", "dataset" } do
     if type(constants[name]) == "string" then parts[#parts + 1] = constants[name] end
   end
-  parts[#parts + 1] = ("%d of %s runs"):format(#e.runs, math.type(side.runs) == "integer" and side.runs or "unknown many")
+  local planned = math.type(side.runs) == "integer" and number(side.runs) or "unknown many"
+  parts[#parts + 1] = ("%d of %s runs"):format(#e.runs, planned)
   parts[#parts + 1] = ("%d seed%s"):format(#side.seeds, #side.seeds == 1 and "" or "s")
   parts[#parts + 1] = tostring(side.started_utc or ""):gsub("T", " "):gsub("Z", " UTC")
   return element("p", escape(table.concat(parts, " · ")), ' class="lead"')
@@ -291,11 +296,12 @@ local function warnings(e)
   local side, list = e.side, {}
   local missing = math.type(side.runs) == "integer" and side.runs - #e.runs or 0
   if missing > 0 then
-    list[#list + 1] = ("%d of %d runs are not there: the experiment is running, or was stopped (--resume goes on). The figures below are of what is there."):format(missing, side.runs)
+    list[#list + 1] = ("%d of %d runs are not there: the experiment is running, or was stopped (--resume goes on). The "
+                       .. "figures below are of what is there."):format(missing, side.runs)
   end
   if type(side.shard) == "table" and #side.shard == 2 then
-    list[#list + 1] = ("This is shard %s of %s; 'wattle merge OUT SHARD...' joins the shards."):format(number(side.shard[1]),
-      number(side.shard[2]))
+    list[#list + 1] = ("This is shard %s of %s; 'wattle merge OUT SHARD...' joins the shards."):format(
+      number(side.shard[1]), number(side.shard[2]))
   end
   for i, w in ipairs(list) do list[i] = element("p", escape(w), ' class="warning"') end
   return table.concat(list)
@@ -331,7 +337,8 @@ local function bad_runs(e)
   end
   if #rows == 0 then return paragraph "None: every run ended well and in one piece." end
   return html_table({ "run", { "what", "left" }, "seed", "time, s" }, rows)
-    .. paragraph "diverged: the loss was no longer finite. failed: an error; the message went to standard error. interrupted: went on after a stop."
+    .. paragraph("diverged: the loss was no longer finite. failed: an error; the message went to standard error. "
+                 .. "interrupted: went on after a stop.")
 end
 
 local function all_runs(e, s)
@@ -384,8 +391,9 @@ local function provenance(e)
   end
   local meter = type(side.meter) == "table" and side.meter.description
   local notes_of = type(side.notes) == "table" and #side.notes > 0 and side.notes
-  return definitions(list) .. (notes_of and element("h3", "About the files") .. items(notes_of) or "") .. (type(meter) == "string" and element("details",
-    "<summary>The meter</summary>" .. element("pre", escape(meter))) or "")
+  local files = notes_of and element("h3", "About the files") .. items(notes_of) or ""
+  local described = type(meter) == "string" and "<summary>The meter</summary>" .. element("pre", escape(meter))
+  return definitions(list) .. files .. (described and element("details", described) or "")
 end
 
 local function rerun(e)
@@ -393,11 +401,14 @@ local function rerun(e)
   local first = type(sessions[1]) == "table" and sessions[1].command or e.side.command
   if type(first) == "string" then
     local command = first:find "%.lua" and first or "wattle " .. first
-    out[1] = paragraph "The same again, into a new folder (give another --out or out =):" .. element("pre", escape(command))
+    out[1] = paragraph "The same again, into a new folder (give another --out or out =):"
+      .. element("pre", escape(command))
   end
-  out[#out + 1] = paragraph(("Runs took %s in all%s. The same seeds, threads and build give the same bits; times never repeat.")
-    :format(progress.duration(e.total_s), #sessions > 1 and (", in %d sessions"):format(#sessions) or ""))
-  out[#out + 1] = paragraph "Pictures: each has its script and data in the folder pictures (NAME.gp, NAME.csv); edit, then run gnuplot NAME.gp there."
+  out[#out + 1] = paragraph(("Runs took %s in all%s. The same seeds, threads and build give the same bits; times never "
+                             .. "repeat."):format(progress.duration(e.total_s),
+                                                  #sessions > 1 and (", in %d sessions"):format(#sessions) or ""))
+  out[#out + 1] = paragraph("Pictures: each has its script and data in the folder pictures (NAME.gp, NAME.csv); edit, "
+                            .. "then run gnuplot NAME.gp there.")
   out[#out + 1] = paragraph(("This page again: wattle report %s"):format(e.path))
   return table.concat(out)
 end
@@ -413,8 +424,9 @@ local function figures(list)
     -- Inside a page: no XML declaration, and names of parts that are this picture's own.
     svg = svg:gsub("^%s*<%?xml.-%?>%s*", ""):gsub("^<!DOCTYPE.->%s*", "")
     local prefix = ("p%d-"):format(i)
-    svg = svg:gsub("(%sid=['\"])", function(s) return s .. prefix end)
-    svg = svg:gsub("(href=['\"]#)", function(s) return s .. prefix end):gsub("url%(#", function(s) return s .. prefix end)
+    for _, name in ipairs { "(%sid=['\"])", "(href=['\"]#)", "(url%(#)" } do
+      svg = svg:gsub(name, function(s) return s .. prefix end)
+    end
     out[i] = element("figure", svg .. element("figcaption", escape(picture.caption)))
   end
   return table.concat(out)

@@ -128,8 +128,8 @@ end
 local function node_of(name, m, depth, calls, seen)
   seen[m] = true
   local call = calls[m] or { outputs = {} }
-  local node = { name = name, type = module.class_of(m).class_name, depth = depth, input = call.input, calls = #call.outputs,
-                 output = call.outputs[1], seq = call.seq or math.huge, children = {}, mult_adds = 0 }
+  local node = { name = name, type = module.class_of(m).class_name, depth = depth, input = call.input,
+                 output = call.outputs[1], calls = #call.outputs, seq = call.seq or math.huge, children = {}, mult_adds = 0 }
   node.params, node.trained = count_params(m)
   node.own = 0
   for _, entry in ipairs(module.entries(m, "parameter")) do
@@ -288,7 +288,7 @@ function summary.summary(model, o)
   local calls, input_bytes, element_bytes = observe(model, shapes)
   local root = node_of("", model, 0, calls, {})
   set_paths(root, "")
-  local s = setmetatable({ layers = flatten(root, {}, {}, "", true), depth = depth, params = root.params, model = root.type,
+  local s = setmetatable({ layers = flatten(root, {}, {}, "", true), depth = depth, params = root.params,
                            trainable_params = root.trained, mult_adds = root.mult_adds, input_bytes = input_bytes,
                            pass_bytes = 0, params_bytes = root.params * element_bytes }, METHODS)
   for _, node in ipairs(s.layers) do
