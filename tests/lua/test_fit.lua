@@ -491,3 +491,13 @@ test("a checkpoint of other options, of another model or of nothing is refused",
   raises(function() wattle.fit(options{ epochs = 1, checkpoint = "/no/such/folder/x" }) end, "/no/such/folder/x")
   raises(function() wattle.fit(options{ epochs = 1, checkpoint = true }) end, "path of a file")
 end)
+
+test("with a checkpoint too, a schedule is asked only for positions within training", function()
+  local path, rates = os.tmpname(), { 0.1, 0.05 }
+  os.remove(path)
+  local history = wattle.fit(options{ epochs = 2, checkpoint = path, schedule = function(position)
+    return 1 * rates[math.floor(position) + 1]
+  end })
+  os.remove(path)
+  equal(history[2].lr, 0.05)
+end)

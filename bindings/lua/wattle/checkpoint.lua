@@ -16,7 +16,7 @@ local function schedule_values(schedule, epochs)
   if schedule == nil then return "none" end
   if type(schedule) ~= "function" then return schedule.options and schedule:options() or "an object" end
   local values = {}
-  for k = 0, 4 do values[k + 1] = schedule(epochs * k / 4) end
+  for k = 0, 4 do values[k + 1] = schedule(epochs * k / 5) end -- where training asks too, so not at its end
   return values
 end
 
