@@ -1,6 +1,7 @@
 /* Optimizers: which update op each is, what its hyperparameters and states are called. A new optimizer is an
  * update op in ops.def and a function here. */
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "plan.h"
@@ -57,8 +58,8 @@ static wtl_status adam(wtl_ctx *ctx, const wtl_optim *o, wtl_update_rule *r) {
   hyper(r, "weight_decay", o->weight_decay, INFINITY);
   r->n_h = 7;
   r->derive = adam_derive;
-  if (o->momentum != 0 || o->nesterov) return wtl_fail(ctx, WTL_ERR_ARG, "%s: momentum and nesterov are sgd's; give beta1", o->kind);
-  return WTL_OK;
+  if (o->momentum == 0 && !o->nesterov) return WTL_OK;
+  return wtl_fail(ctx, WTL_ERR_ARG, "%s: momentum and nesterov are sgd's; give beta1", o->kind);
 }
 
 /* ---- any ---- */
@@ -74,32 +75,35 @@ static wtl_status make_rule(wtl_ctx *ctx, make_fn make, const wtl_optim *o, wtl_
   return WTL_OK;
 }
 
-/* The optimizer with a group's own values in it. */
-static wtl_optim with_group(const wtl_optim *o, const wtl_optim_group *g) {
+/* What a group may have of its own: its name, and where it stands in an optimizer and in a group. */
+#define FIELD(name) { #name, offsetof(wtl_optim, name), offsetof(wtl_optim_group, name) }
+static const struct { const char *name; size_t in_optim, in_group; } field[] = {
+  FIELD(lr), FIELD(momentum), FIELD(weight_decay), FIELD(beta1), FIELD(beta2), FIELD(eps),
+};
+enum { FIELDS = sizeof field / sizeof *field };
+
+static double own_value(const wtl_optim_group *g, int k) { return *(const double *)((const char *)g + field[k].in_group); }
+
+/* The optimizer's rule with the group's own values in it, which r->own marks. */
+static wtl_status make_group(wtl_ctx *ctx, make_fn make, const wtl_optim *o, const wtl_optim_group *g, wtl_update_rule *r) {
   wtl_optim m = *o;
-  const struct { double *to, from; } field[] = { { &m.lr, g->lr }, { &m.momentum, g->momentum }, { &m.weight_decay, g->weight_decay },
-                                                 { &m.beta1, g->beta1 }, { &m.beta2, g->beta2 }, { &m.eps, g->eps } };
-  for (size_t k = 0; k < sizeof field / sizeof *field; k++)
-    if (!isnan(field[k].from)) *field[k].to = field[k].from;
-  return m;
+  for (int k = 0; k < FIELDS; k++)
+    if (!isnan(own_value(g, k))) *(double *)((char *)&m + field[k].in_optim) = own_value(g, k);
+  WTL_TRY(make_rule(ctx, make, &m, r));
+  for (int k = 0; k < FIELDS; k++) {
+    int at = 0;
+    if (isnan(own_value(g, k))) continue;
+    while (at < r->n_hyper && strcmp(r->hyper[at].name, field[k].name)) at++;
+    if (at == r->n_hyper) return wtl_fail(ctx, WTL_ERR_ARG, "%s has no %s", o->kind, field[k].name);
+    r->own |= 1u << at;
+  }
+  return WTL_OK;
 }
 
 static wtl_status make_groups(wtl_ctx *ctx, make_fn make, const wtl_optim *o, wtl_update_rule *rule) {
   for (int i = 0; i < o->n_group; i++) {
-    const wtl_optim_group *g = &o->group[i];
-    const struct { const char *name; double value; } given[] = { { "lr", g->lr }, { "momentum", g->momentum }, { "weight_decay", g->weight_decay },
-                                                                 { "beta1", g->beta1 }, { "beta2", g->beta2 }, { "eps", g->eps } };
-    wtl_update_rule *r = &rule[i + 1];
-    wtl_optim m = with_group(o, g);
-    wtl_status s = make_rule(ctx, make, &m, r);
-    for (size_t k = 0; s == WTL_OK && k < sizeof given / sizeof *given; k++) {
-      if (isnan(given[k].value)) continue;
-      int at = 0;
-      while (at < r->n_hyper && strcmp(r->hyper[at].name, given[k].name)) at++;
-      if (at == r->n_hyper) s = wtl_fail(ctx, WTL_ERR_ARG, "%s has no %s", o->kind, given[k].name);
-      else r->own |= 1u << at;
-    }
-    if (s == WTL_OK && r->n_state > rule[0].n_state) /* one state is made for all */
+    wtl_status s = make_group(ctx, make, o, &o->group[i], &rule[i + 1]);
+    if (s == WTL_OK && rule[i + 1].n_state > rule[0].n_state) /* one state is made for all */
       s = wtl_fail(ctx, WTL_ERR_ARG, "a momentum needs one above 0 in the optimizer itself");
     if (s != WTL_OK) return wtl_prefix(ctx, s, "optimizer: group %d", i + 1);
   }
@@ -107,22 +111,26 @@ static wtl_status make_groups(wtl_ctx *ctx, make_fn make, const wtl_optim *o, wt
 }
 
 static wtl_status check_common(wtl_ctx *ctx, const wtl_optim *o) {
-  const struct { const char *name; double value; } clip[] = { { "clip_value", o->clip_value }, { "clip_norm", o->clip_norm } };
+  const struct { const char *name; double value; } clip[] = { { "clip_value", o->clip_value },
+                                                              { "clip_norm", o->clip_norm } };
   for (size_t k = 0; k < sizeof clip / sizeof *clip; k++)
     if (!isfinite(clip[k].value) || clip[k].value < 0)
-      return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: %s = %g; it must be finite and not negative (0: not clipped)", clip[k].name, clip[k].value);
-  if (o->accumulate < 0) return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: accumulate = %d; it must be a count of steps, 1 or more", o->accumulate);
-  return WTL_OK;
+      return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: %s = %g; it must be finite and not negative (0: not clipped)",
+                      clip[k].name, clip[k].value);
+  if (o->accumulate >= 0) return WTL_OK;
+  return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: accumulate = %d; it must be a count of steps, 1 or more", o->accumulate);
 }
 
 wtl_status wtl_plan_compile(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, wtl_plan **out) {
-  static const struct { const char *kind; make_fn make; } table[] = { { "sgd", sgd }, { "adam", adam }, { "adamw", adam } };
+  static const struct { const char *kind; make_fn make; } table[] = { { "sgd", sgd }, { "adam", adam },
+                                                                      { "adamw", adam } };
   const wtl_optim *optim = o->optim;
   make_fn make = NULL;
   if (!optim) return wtl_plan_build(ctx, g, o, NULL, out);
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
     if (!strcmp(table[i].kind, optim->kind)) make = table[i].make;
-  if (!make) return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: \"%s\" is unknown; there are sgd, adam and adamw", optim->kind);
+  if (!make)
+    return wtl_fail(ctx, WTL_ERR_ARG, "optimizer: \"%s\" is unknown; there are sgd, adam and adamw", optim->kind);
   WTL_TRY(check_common(ctx, optim));
   wtl_update_rule *rule = wtl_calloc(ctx, (size_t)optim->n_group + 1, sizeof *rule);
   if (!rule) return WTL_ERR_MEMORY;
