@@ -1,4 +1,5 @@
-/* What a perfect sparse kernel would do: the arithmetic of a forward pass without multiplications by zeros of weights. */
+/* What a perfect sparse kernel would do: the arithmetic of a forward pass without multiplications by zeros of
+ * weights. */
 #include "plan.h"
 
 static double zero_share(const wtl_tensor *t) {
@@ -13,7 +14,8 @@ static double zero_share(const wtl_tensor *t) {
   return n ? (double)zeros / (double)n : 0;
 }
 
-/* Every element of the weight of these ops has as many multiplications as any other, and they do nothing else that counts. */
+/* Every element of the weight of these ops has as many multiplications as any other, and they do nothing else that
+ * counts. */
 static bool multiplies(const wtl_op *op) {
   return op == wtl_op_at(WTL_OPID_conv2d) || op == wtl_op_at(WTL_OPID_linear) || op == wtl_op_at(WTL_OPID_matmul);
 }

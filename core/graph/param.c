@@ -1,5 +1,5 @@
-/* Parameters: a value, its version, the constraints kept after each update, and the master that updates go to where the
- * value is only made from it; and the stamps by which plans learn that a module changed. */
+/* Parameters: a value, its version, the constraints kept after each update, and the master that updates go to
+ * where the value is only made from it; and the stamps by which plans learn that a module changed. */
 #include <string.h>
 
 #include "graph.h"
@@ -9,7 +9,8 @@ wtl_status wtl_param_create(wtl_ctx *ctx, wtl_tensor *value, wtl_param_kind kind
   wtl_dtype d = wtl_tensor_dtype(value);
   if (d != WTL_F32 && d != WTL_F64)
     return wtl_fail(ctx, WTL_ERR_DTYPE, "param: a parameter is f32 or f64, this tensor is %s", wtl_dtype_name(d));
-  if (!wtl_tensor_contiguous(value)) return wtl_fail(ctx, WTL_ERR_ARG, "param: the tensor must be contiguous; clone it first");
+  if (!wtl_tensor_contiguous(value))
+    return wtl_fail(ctx, WTL_ERR_ARG, "param: the tensor must be contiguous; clone it first");
   wtl_param *p = wtl_alloc(ctx, sizeof *p);
   if (!p) return WTL_ERR_MEMORY;
   p->ctx = ctx;
@@ -71,7 +72,8 @@ wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value) {
   char a[96], b[96];
   if (!wtl_shape_equal(wtl_tensor_shape(p->value), wtl_tensor_shape(value)))
     return wtl_fail(p->ctx, WTL_ERR_SHAPE, "param: it has shape %s, the value has %s",
-                    wtl_shape_text(wtl_tensor_shape(p->value), a, sizeof a), wtl_shape_text(wtl_tensor_shape(value), b, sizeof b));
+                    wtl_shape_text(wtl_tensor_shape(p->value), a, sizeof a),
+                    wtl_shape_text(wtl_tensor_shape(value), b, sizeof b));
   WTL_TRY(wtl_tensor_copy(p->value, value));
   p->version++;
   return p->master ? wtl_tensor_copy(p->master, p->value) : WTL_OK; /* of one type and apart: cannot fail */
@@ -99,7 +101,8 @@ wtl_status wtl_param_set_mask(wtl_param *p, wtl_tensor *mask) {
   if (mask && !wtl_tensor_contiguous(mask)) return wtl_fail(p->ctx, WTL_ERR_ARG, "mask: it must be contiguous");
   if (mask && !wtl_shape_equal(wtl_tensor_shape(mask), wtl_tensor_shape(p->value)))
     return wtl_fail(p->ctx, WTL_ERR_SHAPE, "mask: the parameter has shape %s, the mask has %s",
-                    wtl_shape_text(wtl_tensor_shape(p->value), a, sizeof a), wtl_shape_text(wtl_tensor_shape(mask), b, sizeof b));
+                    wtl_shape_text(wtl_tensor_shape(p->value), a, sizeof a),
+                    wtl_shape_text(wtl_tensor_shape(mask), b, sizeof b));
   wtl_tensor_release(p->mask);
   p->mask = wtl_tensor_retain(mask);
   return WTL_OK;
@@ -111,7 +114,8 @@ wtl_status wtl_param_set_truncation(wtl_param *p, const wtl_truncation *t) {
   if (!t) t = &none;
   WTL_TRY(wtl_low_bits_check(p->ctx, "truncation", t->bits, t->arm));
   if (t->bits && wtl_tensor_dtype(p->value) != WTL_F32)
-    return wtl_fail(p->ctx, WTL_ERR_DTYPE, "truncation: the parameter is %s; it is defined for f32", wtl_dtype_name(wtl_tensor_dtype(p->value)));
+    return wtl_fail(p->ctx, WTL_ERR_DTYPE, "truncation: the parameter is %s; it is defined for f32",
+                    wtl_dtype_name(wtl_tensor_dtype(p->value)));
   if (!memchr(t->name, 0, sizeof t->name)) return wtl_fail(p->ctx, WTL_ERR_ARG, "truncation: the name has no end");
   if (!t->bits) t = &none;
   if (t->master && p->master) master = wtl_tensor_retain(p->master);
@@ -160,7 +164,8 @@ wtl_status wtl_param_constrain(wtl_param *p) {
   return WTL_OK;
 }
 
-/* A draw of a value that it drew before changes nothing: the bits above are the same, and rounded ones stay rounded. */
+/* A draw of a value that it drew before changes nothing: the bits above are the same, and rounded ones stay
+ * rounded. */
 wtl_status wtl_param_set_redraws(wtl_param *p, uint64_t n) {
   p->redraws = n;
   if (!n || !p->cut.bits || p->cut.arm == WTL_BITS_ZERO) return WTL_OK;

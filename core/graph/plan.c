@@ -36,15 +36,17 @@ static void set_one(wtl_plan *p) {
 
 static wtl_status check_graph(wtl_plan *p) {
   const wtl_graph *g = p->graph;
-  if (!g->n_output && g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: the graph has neither an output nor a loss");
+  if (!g->n_output && g->loss < 0)
+    return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: the graph has neither an output nor a loss");
   if (g->n_output > 64) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: %d outputs; at most 64", g->n_output);
   if (p->has_rule && g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: an optimizer needs a loss");
   if (p->gradients && g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "compile: gradients need a loss");
   for (int v = 0; v < g->n_value; v++) {
     const wtl_param *w = g->value[v].param;
     if (w && wtl_tensor_dtype(w->value) != g->value[v].dtype)
-      return wtl_fail(p->ctx, WTL_ERR_DTYPE, "compile: %s is %s now, it was traced as %s; trace again", g->value[v].name,
-                      wtl_dtype_name(wtl_tensor_dtype(w->value)), wtl_dtype_name(g->value[v].dtype));
+      return wtl_fail(p->ctx, WTL_ERR_DTYPE, "compile: %s is %s now, it was traced as %s; trace again",
+                      g->value[v].name, wtl_dtype_name(wtl_tensor_dtype(w->value)),
+                      wtl_dtype_name(g->value[v].dtype));
   }
   return WTL_OK;
 }
@@ -60,7 +62,8 @@ static int inputs_needed(const wtl_plan *p) {
   return needed;
 }
 
-wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, const wtl_update_rule *rule, wtl_plan **out) {
+wtl_status wtl_plan_build(wtl_ctx *ctx, wtl_graph *g, const wtl_plan_options *o, const wtl_update_rule *rule,
+                          wtl_plan **out) {
   wtl_plan *p = wtl_alloc(ctx, sizeof *p);
   if (!p) return WTL_ERR_MEMORY;
   p->ctx = ctx;
@@ -121,8 +124,10 @@ static void bind_memory(wtl_program *g) {
   for (int n = 0; n < g->n_instr; n++) {
     wtl_instr *i = &g->instr[n];
     wtl_call *c = &i->call;
-    for (int k = 0; k < WTL_MAX_IN; k++) c->in[k].data = buf_memory(g, i->in[k]), c->din[k].data = buf_memory(g, i->din[k]);
-    for (int k = 0; k < WTL_MAX_OUT; k++) c->out[k].data = buf_memory(g, i->out[k]), c->dout[k].data = buf_memory(g, i->dout[k]);
+    for (int k = 0; k < WTL_MAX_IN; k++)
+      c->in[k].data = buf_memory(g, i->in[k]), c->din[k].data = buf_memory(g, i->din[k]);
+    for (int k = 0; k < WTL_MAX_OUT; k++)
+      c->out[k].data = buf_memory(g, i->out[k]), c->dout[k].data = buf_memory(g, i->dout[k]);
     c->saved = buf_memory(g, i->saved);
     c->scratch = buf_memory(g, i->scratch);
     i->step_grad = buf_memory(g, i->step_buf);
@@ -205,7 +210,8 @@ static wtl_status run(wtl_program *g, wtl_phase from, wtl_phase to, bool with_lo
     if (i->loss_only && !with_loss) continue;
     int64_t begin = p->profiling ? wtl_now_us() : 0;
     wtl_status s = run_instr(p, i);
-    if (s != WTL_OK) return i->node >= 0 && p->graph->node[i->node].name[0] ? wtl_prefix(p->ctx, s, "%s", p->graph->node[i->node].name) : s;
+    const char *name = i->node >= 0 ? p->graph->node[i->node].name : "";
+    if (s != WTL_OK) return name[0] ? wtl_prefix(p->ctx, s, "%s", name) : s;
     if (p->profiling) i->time_us += wtl_now_us() - begin, i->calls++;
   }
   return WTL_OK;
@@ -236,7 +242,8 @@ static wtl_status check_fresh(wtl_plan *p) {
     wtl_seen was = p->seen[v], is = seen(w);
     stale |= was.requires_grad != is.requires_grad || was.moves != is.moves;
   }
-  return stale ? wtl_fail(p->ctx, WTL_ERR_STATE, "plan: the model changed since it was compiled; compile it again") : WTL_OK;
+  return stale ? wtl_fail(p->ctx, WTL_ERR_STATE, "plan: the model changed since it was compiled; compile it again")
+               : WTL_OK;
 }
 
 static wtl_status check_inputs(wtl_plan *p, wtl_tensor *const in[], int n_in, int64_t *batch) {
@@ -248,11 +255,12 @@ static wtl_status check_inputs(wtl_plan *p, wtl_tensor *const in[], int n_in, in
     bool fits = s->ndim == v->shape.ndim;
     for (int d = 1; fits && d < s->ndim; d++) fits = s->size[d] == v->shape.size[d];
     if (!fits)
-      return wtl_fail(p->ctx, WTL_ERR_SHAPE, "plan: input %s is %s, it was compiled for %s (dim 0 is free)", v->name,
-                      wtl_shape_text(s, a, sizeof a), wtl_shape_text(&v->shape, b, sizeof b));
+      return wtl_fail(p->ctx, WTL_ERR_SHAPE, "plan: input %s is %s, it was compiled for %s (dim 0 is free)",
+                      v->name, wtl_shape_text(s, a, sizeof a), wtl_shape_text(&v->shape, b, sizeof b));
     if (i == 0) *batch = s->size[0];
     if (s->size[0] != *batch || *batch < 1)
-      return wtl_fail(p->ctx, WTL_ERR_SHAPE, "plan: input %s has a batch (dim 0) of %lld, the first input has %lld", v->name,
+      return wtl_fail(p->ctx, WTL_ERR_SHAPE,
+                      "plan: input %s has a batch (dim 0) of %lld, the first input has %lld", v->name,
                       (long long)s->size[0], (long long)*batch);
     bool integer = v->dtype == WTL_I64, given = wtl_tensor_dtype(in[i]) == WTL_I64;
     if (integer != given)
@@ -267,7 +275,9 @@ static wtl_status load_inputs(wtl_program *g, wtl_tensor *const in[], int n_in) 
   const wtl_graph *r = g->plan->graph;
   for (int i = 0; i < n_in; i++) {
     wtl_value v = r->input[i];
-    wtl_tensor window = { .ctx = g->plan->ctx, .data = buf_memory(g, g->buf[v]), .dtype = r->value[v].dtype, .shape = g->shape[v] };
+    wtl_tensor window = {
+      .ctx = g->plan->ctx, .data = buf_memory(g, g->buf[v]), .dtype = r->value[v].dtype, .shape = g->shape[v]
+    };
     wtl_shape_strides(&window.shape, window.stride);
     WTL_TRY(wtl_tensor_copy(&window, in[i]));
   }
@@ -297,17 +307,19 @@ static wtl_status check_count(wtl_plan *p, const char *what, int n_in) {
 
 wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step *out) {
   const wtl_graph *g = p->graph;
-  if (g->loss < 0) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: step needs a loss; compile{loss = ...}, or use forward");
+  if (g->loss < 0)
+    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: step needs a loss; compile{loss = ...}, or use forward");
   WTL_TRY(check_count(p, "step", n_in));
   WTL_TRY(begin(p, in, n_in));
   wtl_program *r = p->current;
   wtl_status s = run(r, WTL_PHASE_FORWARD, WTL_PHASE_FORWARD, true);
-  if (s == WTL_ERR_NUMERIC) /* a kernel saw it first: a diverged network is told in the same words by every provider */
+  if (s == WTL_ERR_NUMERIC) /* a kernel saw it first: every provider tells of a diverged network in the same words */
     return wtl_prefix(p->ctx, s, "plan: the loss is not finite; nothing was updated");
   WTL_TRY(s);
   wtl_step step = { scalar(r, g->loss), scalar(r, g->metric), r->batch };
   if (!isfinite(step.loss))
-    return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated", isnan(step.loss) ? "nan" : "infinite");
+    return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the loss is %s; nothing was updated",
+                    isnan(step.loss) ? "nan" : "infinite");
   bool due;
   p->have_gradients = false;
   set_one(p);
@@ -320,12 +332,14 @@ wtl_status wtl_plan_step(wtl_plan *p, wtl_tensor *const in[], int n_in, wtl_step
   return WTL_OK;
 }
 
-static wtl_status read_buf(wtl_plan *p, const wtl_shape *s, wtl_dtype d, const wtl_layout *l, const void *data, wtl_tensor **out) {
+static wtl_status read_buf(wtl_plan *p, const wtl_shape *s, wtl_dtype d, const wtl_layout *l, const void *data,
+                           wtl_tensor **out) {
   char a[96], b[96];
   wtl_tensor *t = *out;
   if (t && (!wtl_shape_equal(wtl_tensor_shape(t), s) || wtl_tensor_dtype(t) != d || !wtl_tensor_contiguous(t)))
-    return wtl_fail(p->ctx, WTL_ERR_SHAPE, "plan: out is %s %s, the result is a contiguous %s %s", wtl_dtype_name(wtl_tensor_dtype(t)),
-                    wtl_shape_text(wtl_tensor_shape(t), a, sizeof a), wtl_dtype_name(d), wtl_shape_text(s, b, sizeof b));
+    return wtl_fail(p->ctx, WTL_ERR_SHAPE, "plan: out is %s %s, the result is a contiguous %s %s",
+                    wtl_dtype_name(wtl_tensor_dtype(t)), wtl_shape_text(wtl_tensor_shape(t), a, sizeof a),
+                    wtl_dtype_name(d), wtl_shape_text(s, b, sizeof b));
   if (!t) WTL_TRY(wtl_tensor_create(p->ctx, d, s, &t));
   wtl_status st = WTL_OK;
   if (l) st = wtl_plan_relayout(p, s, l, data, NULL, wtl_tensor_data(t));
@@ -362,7 +376,8 @@ int wtl_plan_inputs(const wtl_plan *p) { return p->graph->n_input; }
 
 /* ---- results ---- */
 
-wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *from, const void *src, const wtl_layout *to, void *dst) {
+wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *from, const void *src,
+                             const wtl_layout *to, void *dst) {
   wtl_engine *e = wtl_layout_engine(from, to);
   wtl_kernel *k;
   wtl_call c = { .ctx = p->ctx, .n_in = 1, .n_out = 1 };
@@ -376,10 +391,14 @@ wtl_status wtl_plan_relayout(wtl_plan *p, const wtl_shape *s, const wtl_layout *
 
 static wtl_status gradient_of(wtl_plan *p, wtl_value v, wtl_tensor **out) {
   wtl_program *r = p->current;
-  if (!p->gradients) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: compile{gradients = true} keeps gradients; this plan does not");
+  if (!p->gradients)
+    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: compile{gradients = true} keeps gradients; this plan does not");
   if (!r || !p->have_gradients)
-    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: no gradients: no step was run since the batch size or threads changed");
-  if (r->grad[v] < 0) return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %s has no gradient: the loss does not depend on it", p->graph->value[v].name);
+    return wtl_fail(p->ctx, WTL_ERR_STATE,
+                    "plan: no gradients: no step was run since the batch size or threads changed");
+  if (r->grad[v] < 0)
+    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %s has no gradient: the loss does not depend on it",
+                    p->graph->value[v].name);
   *out = NULL;
   const wtl_layout *l = p->graph->value[v].kind == WTL_VALUE_NODE ? r->layout[v] : NULL;
   return read_buf(p, &r->shape[v], p->graph->dtype, l, buf_memory(r, r->grad[v]), out);
@@ -399,8 +418,10 @@ wtl_status wtl_plan_input_gradient(wtl_plan *p, int input, wtl_tensor **out) {
 
 wtl_status wtl_plan_value(wtl_plan *p, wtl_value v, bool gradient, wtl_tensor **out) {
   wtl_program *r = p->current;
-  if (!p->keep_values) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: compile{keep_values = true} keeps values; this plan does not");
-  if (v < 0 || v >= p->graph->n_value) return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: value %d is not of this graph", (int)v);
+  if (!p->keep_values)
+    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: compile{keep_values = true} keeps values; this plan does not");
+  if (v < 0 || v >= p->graph->n_value)
+    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: value %d is not of this graph", (int)v);
   if (gradient) return gradient_of(p, v, out);
   if (!r || !r->bound) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: no step was run yet");
   *out = NULL;

@@ -5,13 +5,15 @@
 
 #include "plan.h"
 
-#define GROW(g, what) wtl_grow((g)->plan->ctx, (void **)&(g)->what, (g)->n_##what, &(g)->cap_##what, sizeof *(g)->what)
+#define GROW(g, what) \
+  wtl_grow((g)->plan->ctx, (void **)&(g)->what, (g)->n_##what, &(g)->cap_##what, sizeof *(g)->what)
 
 /* ---- buffers and instructions ---- */
 
 static wtl_status new_buf(wtl_program *g, size_t bytes, void *fixed, int *out) {
   WTL_TRY(GROW(g, bufs));
-  g->bufs[g->n_bufs] = (wtl_buf){ .bytes = bytes ? bytes : 1, .first = g->n_instr, .last = g->n_instr, .fixed = fixed, .same = -1,
+  g->bufs[g->n_bufs] = (wtl_buf){ .bytes = bytes ? bytes : 1, .first = g->n_instr, .last = g->n_instr, .fixed = fixed,
+                                  .same = -1,
                                   .pinned = g->plan->keep_values };
   *out = g->n_bufs++;
   return WTL_OK;
@@ -61,9 +63,12 @@ static int emit(wtl_program *g, wtl_instr *i) {
 
 /* ---- layouts ---- */
 
-wtl_engine *wtl_layout_engine(const wtl_layout *from, const wtl_layout *to) { return from ? from->engine : to->engine; }
+wtl_engine *wtl_layout_engine(const wtl_layout *from, const wtl_layout *to) {
+  return from ? from->engine : to->engine;
+}
 
-static wtl_status reorder_kernel(wtl_program *g, const wtl_shape *s, const wtl_layout *from, const wtl_layout *to, wtl_kernel **out) {
+static wtl_status reorder_kernel(wtl_program *g, const wtl_shape *s, const wtl_layout *from, const wtl_layout *to,
+                                 wtl_kernel **out) {
   wtl_engine *e = wtl_layout_engine(from, to);
   WTL_TRY(GROW(g, own));
   WTL_TRY(e->provider->reorder(e, s, from, to, out));
@@ -72,8 +77,8 @@ static wtl_status reorder_kernel(wtl_program *g, const wtl_shape *s, const wtl_l
 }
 
 /* Copy buffer `from_buf` of value v (or of its gradient) into another layout. */
-static wtl_status emit_reorder(wtl_program *g, wtl_value v, bool gradient, int from_buf, const wtl_layout *from, const wtl_layout *to,
-                               bool loss_only, int *out_buf, int *at) {
+static wtl_status emit_reorder(wtl_program *g, wtl_value v, bool gradient, int from_buf, const wtl_layout *from,
+                               const wtl_layout *to, bool loss_only, int *out_buf, int *at) {
   wtl_kernel *k;
   wtl_instr *i;
   int buf;
@@ -368,7 +373,8 @@ static bool passes_gradient(const wtl_program *g, int n) {
   if (d->op->flags & WTL_OP_ALIAS || g->node[n].absorbed) return true;
   if (d->op != wtl_op_at(WTL_OPID_add)) return false;
   for (int i = 0; i < 2; i++)
-    if (!wtl_shape_equal(&g->shape[d->in[i]], &g->shape[d->out[0]]) || g->layout[d->in[i]] != g->layout[d->out[0]]) return false;
+    if (!wtl_shape_equal(&g->shape[d->in[i]], &g->shape[d->out[0]]) || g->layout[d->in[i]] != g->layout[d->out[0]])
+      return false;
   return true;
 }
 
@@ -384,7 +390,8 @@ static wtl_status backward_node(wtl_program *g, int n) {
   if (passes_gradient(g, n)) {
     for (int k = 0; k < d->n_in; k++)
       if (d->in[k] >= 0 && g->need_grad[d->in[k]])
-        WTL_TRY(contribute(g, d->in[k], g->grad[d->out[0]], d->op->flags & WTL_OP_ALIAS ? NULL : g->layout[d->out[0]]));
+        WTL_TRY(contribute(g, d->in[k], g->grad[d->out[0]],
+                           d->op->flags & WTL_OP_ALIAS ? NULL : g->layout[d->out[0]]));
     return WTL_OK;
   }
   for (int k = 0; k < d->n_in; k++) {
@@ -452,7 +459,9 @@ static wtl_status commit(wtl_program *g) {
 }
 
 /* Memory of the plan's own, or of a parameter. */
-static wtl_status fixed_buf(wtl_program *g, wtl_tensor *t, int *out) { return new_buf(g, wtl_tensor_bytes(t), wtl_tensor_data(t), out); }
+static wtl_status fixed_buf(wtl_program *g, wtl_tensor *t, int *out) {
+  return new_buf(g, wtl_tensor_bytes(t), wtl_tensor_data(t), out);
+}
 
 static wtl_status update(wtl_program *g) {
   wtl_plan *p = g->plan;
@@ -471,7 +480,8 @@ static wtl_status update(wtl_program *g) {
     i->in[0] = target;
     i->in[1] = grad;
     if (sum) i->step_buf = g->grad[v];
-    for (int u = 0; u < v && !sum; u++) i->shared |= r->value[u].kind == WTL_VALUE_PARAM && g->grad[u] == g->grad[v];
+    for (int u = 0; u < v && !sum; u++)
+      i->shared |= r->value[u].kind == WTL_VALUE_PARAM && g->grad[u] == g->grad[v];
     i->call.attr = p->rule.attr;
     i->call.n_in = p->rule.op->n_in;
     i->call.in[0] = i->call.in[1] = value_view(g, v);
@@ -514,7 +524,8 @@ static wtl_status allocate(wtl_program *g) {
   g->need_grad = wtl_calloc(ctx, values, sizeof *g->need_grad);
   g->node = wtl_calloc(ctx, nodes, sizeof *g->node);
   g->output = wtl_calloc(ctx, (size_t)g->plan->graph->n_output + 1, sizeof *g->output);
-  return g->shape && g->layout && g->buf && g->grad && g->need_grad && g->node && g->output ? WTL_OK : WTL_ERR_MEMORY;
+  bool all = g->shape && g->layout && g->buf && g->grad && g->need_grad && g->node && g->output;
+  return all ? WTL_OK : WTL_ERR_MEMORY;
 }
 
 wtl_status wtl_program_create(wtl_plan *p, int64_t batch, wtl_program **out) {
@@ -547,7 +558,8 @@ void wtl_program_destroy(wtl_program *g) {
   for (int n = 0; g->node && n < g->plan->graph->n_node; n++)
     if (g->node[n].kernel) g->node[n].kernel->destroy(g->node[n].kernel);
   for (int i = 0; i < g->n_own; i++) g->own[i]->destroy(g->own[i]);
-  void *const blocks[] = { g->shape, g->layout, g->buf, g->grad, g->need_grad, g->node, g->output, g->alt, g->bufs, g->instr, g->own };
+  void *const blocks[] = { g->shape,  g->layout, g->buf,  g->grad,  g->need_grad, g->node,
+                           g->output, g->alt,    g->bufs, g->instr, g->own };
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) wtl_free(ctx, blocks[i]);
   wtl_free(ctx, g);
 }

@@ -21,11 +21,13 @@ static wtl_status open_groups(wtl_plan *p, const wtl_update_rule *rule, const wt
     r->own = rule[k].own;
     r->lr_ratio = r->own & 1 ? rule[k].hyper[0].value / rule[0].hyper[0].value : 1;
     if (!isfinite(r->lr_ratio))
-      return wtl_fail(p->ctx, WTL_ERR_ARG, "optimizer: group %d has an lr of its own, so the optimizer's must be above 0", k);
+      return wtl_fail(p->ctx, WTL_ERR_ARG,
+                      "optimizer: group %d has an lr of its own, so the optimizer's must be above 0", k);
     for (int i = 0; k > 0 && i < o->group[k - 1].n_param; i++) {
       int v = 0;
       while (v < g->n_value && g->value[v].param != o->group[k - 1].param[i]) v++;
-      if (v == g->n_value) return wtl_fail(p->ctx, WTL_ERR_ARG, "optimizer: parameter %d of group %d is not in the graph", i + 1, k);
+      if (v == g->n_value)
+        return wtl_fail(p->ctx, WTL_ERR_ARG, "optimizer: parameter %d of group %d is not in the graph", i + 1, k);
       if (p->group_of[v]) return wtl_fail(p->ctx, WTL_ERR_ARG, "optimizer: %s is in two groups", g->value[v].name);
       p->group_of[v] = k;
     }
@@ -50,9 +52,11 @@ wtl_status wtl_update_open(wtl_plan *p, const wtl_update_rule *rule, const wtl_o
     if (n / WTL_SPAN + 1 > chunks) chunks = n / WTL_SPAN + 1;
     for (int k = 0; k < p->rule.n_state; k++)
       WTL_TRY(wtl_tensor_create(p->ctx, g->dtype, wtl_tensor_shape(w->value), &p->state[v * WTL_STATES + k]));
-    if (p->rule.accumulate > 1) WTL_TRY(wtl_tensor_create(p->ctx, g->dtype, wtl_tensor_shape(w->value), &p->sum[v]));
+    if (p->rule.accumulate > 1)
+      WTL_TRY(wtl_tensor_create(p->ctx, g->dtype, wtl_tensor_shape(w->value), &p->sum[v]));
   }
-  if (p->rule.clip_norm > 0 && !(p->partial = wtl_calloc(p->ctx, (size_t)chunks + 1, sizeof *p->partial))) return WTL_ERR_MEMORY;
+  if (p->rule.clip_norm > 0 && !(p->partial = wtl_calloc(p->ctx, (size_t)chunks + 1, sizeof *p->partial)))
+    return WTL_ERR_MEMORY;
   return WTL_OK;
 }
 
@@ -159,7 +163,9 @@ static double norm(wtl_plan *p, const wtl_instr *i, int n) {
 
 static void scale(wtl_plan *p, const wtl_instr *i, int n, double factor, double limit) {
   for (int k = 0; k < n; k++) /* two parameters may have one gradient */
-    if (!i[k].shared) each(p, &i[k], scale_span, (grad_job){ .g = i[k].call.in[G].data, .x = i[k].call.in[G].data, .factor = factor, .limit = limit });
+    if (!i[k].shared)
+      each(p, &i[k], scale_span,
+           (grad_job){ .g = i[k].call.in[G].data, .x = i[k].call.in[G].data, .factor = factor, .limit = limit });
 }
 
 /* Means over accumulated samples, clipped by value, then by norm (torch.nn.utils.clip_grad_norm_). */
@@ -167,12 +173,14 @@ static wtl_status shape_gradients(wtl_plan *p) {
   const wtl_update_rule *r = &p->rule;
   int n;
   wtl_instr *i = updates(p, &n);
-  double factor = p->pending ? 1.0 / (double)p->pending_samples : 1, limit = r->clip_value > 0 ? r->clip_value : INFINITY;
+  double factor = p->pending ? 1.0 / (double)p->pending_samples : 1,
+         limit = r->clip_value > 0 ? r->clip_value : INFINITY;
   if (factor != 1 || isfinite(limit)) scale(p, i, n, factor, limit);
   if (!(r->clip_norm > 0)) return WTL_OK;
   double size = norm(p, i, n);
   if (!isfinite(size))
-    return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the gradient's norm is %s; nothing was updated", isnan(size) ? "nan" : "infinite");
+    return wtl_fail(p->ctx, WTL_ERR_NUMERIC, "plan: the gradient's norm is %s; nothing was updated",
+                    isnan(size) ? "nan" : "infinite");
   if (size > r->clip_norm) scale(p, i, n, r->clip_norm / (size + 1e-6), INFINITY);
   return WTL_OK;
 }
@@ -216,8 +224,10 @@ static wtl_status hyper_index(const wtl_plan *p, const char *name, int *out) {
 }
 
 wtl_status wtl_hyper_check(wtl_ctx *ctx, const char *what, const wtl_hyper *h, double value) {
-  if (!isfinite(value) || value < 0) return wtl_fail(ctx, WTL_ERR_ARG, "%s: %s = %g; it must be finite and not negative", what, h->name, value);
-  if (value >= h->below) return wtl_fail(ctx, WTL_ERR_ARG, "%s: %s = %g; it must be below %g", what, h->name, value, h->below);
+  if (!isfinite(value) || value < 0)
+    return wtl_fail(ctx, WTL_ERR_ARG, "%s: %s = %g; it must be finite and not negative", what, h->name, value);
+  if (value >= h->below)
+    return wtl_fail(ctx, WTL_ERR_ARG, "%s: %s = %g; it must be below %g", what, h->name, value, h->below);
   return WTL_OK;
 }
 
@@ -226,7 +236,8 @@ wtl_status wtl_plan_set(wtl_plan *p, const char *name, double value) {
   WTL_TRY(hyper_index(p, name, &k));
   WTL_TRY(wtl_hyper_check(p->ctx, "plan", &p->rule.hyper[k], value));
   if (!p->rule.n_state && !strcmp(name, "momentum") && value != 0)
-    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: compiled with momentum 0, so there is no momentum buffer; compile it again");
+    return wtl_fail(p->ctx, WTL_ERR_ARG,
+                    "plan: compiled with momentum 0, so there is no momentum buffer; compile it again");
   for (int i = 0; i < p->n_group; i++)
     if (k == 0) p->group[i].h[0] = value * p->group[i].lr_ratio;
     else if (i == 0 || !(p->group[i].own >> k & 1)) p->group[i].h[k] = value;
@@ -250,8 +261,9 @@ int wtl_plan_states(const wtl_plan *p) {
 
 wtl_status wtl_plan_state(wtl_plan *p, int i, const char **param, const char **name, wtl_tensor **out) {
   int k = i;
-  if (p->pending) return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: %d step%s accumulated; flush before the state is read or set", p->pending,
-                                  p->pending == 1 ? " is" : "s are");
+  if (p->pending)
+    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: %d step%s accumulated; flush before the state is read or set",
+                    p->pending, p->pending == 1 ? " is" : "s are");
   for (int at = 0; k >= 0 && at < p->graph->n_value * WTL_STATES; at++) {
     if (!p->state[at] || k-- > 0) continue;
     *param = p->graph->value[at / WTL_STATES].name;
@@ -266,8 +278,8 @@ wtl_plan_count wtl_plan_count_get(const wtl_plan *p) { return p->count; }
 
 wtl_status wtl_plan_count_set(wtl_plan *p, wtl_plan_count count) {
   if (count.steps < 0 || count.updates < 0)
-    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %lld steps and %lld updates; neither can be negative", (long long)count.steps,
-                    (long long)count.updates);
+    return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %lld steps and %lld updates; neither can be negative",
+                    (long long)count.steps, (long long)count.updates);
   p->count = count;
   return WTL_OK;
 }

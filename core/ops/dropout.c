@@ -1,6 +1,7 @@
 /* dropout: in training each element is kept with probability 1-p, and made larger by as much. Row in ops.def.
- * Element i is dropped where the call's random word i is below p*2^32. saved: what was kept, one byte an element; drawing
- * again in backward would cost ten rounds of Philox for every four elements, many times what a byte's reading does. */
+ * Element i is dropped where the call's random word i is below p*2^32. saved: what was kept, one byte an element;
+ * drawing again in backward would cost ten rounds of Philox for every four elements, many times what a byte's
+ * reading does. */
 #include "real.h"
 #include "rng.h"
 #include "rules.h"
@@ -27,7 +28,13 @@ WTL_OP_RULES(dropout, infer, cost, 0, 0);
 #endif
 
 /* kept NULL: everything is. */
-typedef struct drop_job { const wtl_rng *rng; const real *from; real *to, scale; uint8_t *kept; uint32_t threshold; } drop_job;
+typedef struct drop_job {
+  const wtl_rng *rng;
+  const real *from;
+  real *to, scale;
+  uint8_t *kept;
+  uint32_t threshold;
+} drop_job;
 
 static drop_job describe(const wtl_call *c, const wtl_view *from, const wtl_view *to) {
   double p = c->attr[P].f;

@@ -1,5 +1,5 @@
-/* window.h's rules and means. One unit of work is a plane, so that windows that overlap are summed by one thread in one
- * order. */
+/* window.h's rules and means. One unit of work is a plane, so that windows that overlap are summed by one thread
+ * in one order. */
 #include "real.h"
 #include "span.h"
 #include "window.h"
@@ -35,8 +35,8 @@ wtl_status wtl_rule_adaptive(wtl_infer *f) {
   WTL_TRY(wtl_rule_image(f));
   WTL_TRY(wtl_rule_range(f, 0, 1));
   if (x->size[2] < 1 || x->size[3] < 1 || x->size[2] > INT32_MAX || x->size[3] > INT32_MAX)
-    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; its planes must have 1 to 2^31-1 rows and columns", f->op->name,
-                    SHAPE(x));
+    return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: x is %s; its planes must have 1 to 2^31-1 rows and columns",
+                    f->op->name, SHAPE(x));
   f->out[0] = (wtl_shape){ 4, { x->size[0], x->size[1], f->attr[0].i[0], f->attr[0].i[1] } };
   return WTL_OK;
 }
@@ -98,12 +98,14 @@ static void backward_planes(void *arg, int64_t begin, int64_t end, int thread) {
   }
 }
 
-void REAL(wtl_window_mean)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *x, real *y) {
+void REAL(wtl_window_mean)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *x,
+                           real *y) {
   mean_job j = { &w[0], &w[1], whole, x, y };
   wtl_parallel(ctx, planes, 1, forward_planes, &j);
 }
 
-void REAL(wtl_window_mean_back)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *dy, real *dx) {
+void REAL(wtl_window_mean_back)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *dy,
+                                real *dx) {
   mean_job j = { &w[0], &w[1], whole, dy, dx };
   wtl_parallel(ctx, planes, 1, backward_planes, &j);
 }

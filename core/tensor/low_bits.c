@@ -1,6 +1,6 @@
-/* The low-order bits of f32 elements: cleared, filled with random bits, or rounded away (Mei & Stamp 2025; stochastic
- * rounding as in Gupta et al. 2015). The one place for this work: wtl_truncate uses it on tensors, graph/param.c on spans of
- * parameters. Which random number an element gets hangs on its logical index alone. */
+/* The low-order bits of f32 elements: cleared, filled with random bits, or rounded away (Mei & Stamp 2025;
+ * stochastic rounding as in Gupta et al. 2015). The one place for this work: wtl_truncate uses it on tensors,
+ * graph/param.c on spans of parameters. Which random number an element gets hangs on its logical index alone. */
 #include <string.h>
 
 #include "rng.h"
@@ -28,8 +28,10 @@ wtl_status wtl_bits_arm_parse(wtl_ctx *ctx, const char *name, wtl_bits_arm *out)
 
 wtl_status wtl_low_bits_check(wtl_ctx *ctx, const char *what, int bits, wtl_bits_arm arm) {
   if (bits < 0 || bits > 23)
-    return wtl_fail(ctx, WTL_ERR_ARG, "%s: bits is %d, not 0 to 23: from the 24th on they are exponent and sign", what, bits);
-  if ((unsigned)arm > WTL_BITS_STOCHASTIC) return wtl_fail(ctx, WTL_ERR_ARG, "%s: there is no arm %d", what, (int)arm);
+    return wtl_fail(ctx, WTL_ERR_ARG, "%s: bits is %d, not 0 to 23: from the 24th on they are exponent and sign",
+                    what, bits);
+  if ((unsigned)arm > WTL_BITS_STOCHASTIC)
+    return wtl_fail(ctx, WTL_ERR_ARG, "%s: there is no arm %d", what, (int)arm);
   return WTL_OK;
 }
 
@@ -44,12 +46,13 @@ static inline void store(char *p, uint32_t x) { memcpy(p, &x, sizeof x); }
 static inline __attribute__((always_inline)) void clear(char *p, int64_t stride, int64_t n, uint32_t low) {
   for (int64_t i = 0; i < n; i++) {
     uint32_t x = load(p + i * stride);
-    store(p + i * stride, (x & INF) == INF ? x : x & ~low); /* a NaN with its payload there would become an infinity */
+    /* A NaN with its payload there would become an infinity. */
+    store(p + i * stride, (x & INF) == INF ? x : x & ~low);
   }
 }
 
-/* The magnitude plus a random number of `low`'s bits, cut off: up with a chance of (what is cut off) / 2^bits, the carry
- * going into the exponent as it must. What would round to infinity is rounded toward 0. */
+/* The magnitude plus a random number of `low`'s bits, cut off: up with a chance of (what is cut off) / 2^bits, the
+ * carry going into the exponent as it must. What would round to infinity is rounded toward 0. */
 static uint32_t round_up_or_down(uint32_t x, uint32_t r, uint32_t low) {
   uint32_t magnitude = x & ~SIGN, up = (magnitude + r) & ~low;
   return (x & SIGN) | (up < INF ? up : magnitude & ~low);
@@ -94,7 +97,8 @@ wtl_status wtl_truncate(wtl_tensor *t, int bits, wtl_bits_arm arm, const wtl_rng
   if (t->dtype != WTL_F32)
     return wtl_fail(t->ctx, WTL_ERR_DTYPE, "truncate: the tensor is %s, not f32", wtl_dtype_name(t->dtype));
   WTL_TRY(wtl_low_bits_check(t->ctx, "truncate", bits, arm));
-  if (arm != WTL_BITS_ZERO && !r) return wtl_fail(t->ctx, WTL_ERR_ARG, "truncate: arm %s needs random numbers", wtl_bits_arm_name(arm));
+  if (arm != WTL_BITS_ZERO && !r)
+    return wtl_fail(t->ctx, WTL_ERR_ARG, "truncate: arm %s needs random numbers", wtl_bits_arm_name(arm));
   WTL_TRY(wtl_tensor_check_writable(t, "truncate"));
   bits_job j = { .t = t, .b = { bits, arm, r } };
   wtl_walk_init(&j.walk, 1, &(const wtl_tensor *){ t });

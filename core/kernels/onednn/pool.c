@@ -63,7 +63,8 @@ static wtl_status pool_make(pool_kernel *v, const wtl_bind *b, const pool_shape 
   WTL_TRY(onednn_prim_create(v->e, &d, v->fwd.pd, p));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_DST, &y));
   WTL_TRY(onednn_prim_arg(v->e, p, DNNL_ARG_DIFF_SRC, &x));
-  return places ? onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0)) : WTL_OK;
+  return places ? onednn_prim_arg(v->e, p, DNNL_ARG_WORKSPACE, onednn_prim_md(&v->fwd, dnnl_query_workspace_md, 0))
+                : WTL_OK;
 }
 
 static wtl_status pool_answer(pool_kernel *v, wtl_bind *b, const pool_shape *g) {
@@ -79,7 +80,7 @@ static wtl_status pool_answer(pool_kernel *v, wtl_bind *b, const pool_shape *g) 
 }
 
 static wtl_status pool_bind(onednn_engine *e, wtl_bind *b, const pool_shape *g, wtl_kernel **out) {
-  if (!b->in_layout[0]) return WTL_ERR_UNSUPPORTED; /* planes that were never blocked: the plain kernel is as good */
+  if (!b->in_layout[0]) return WTL_ERR_UNSUPPORTED; /* never blocked: the plain kernel is as good */
   pool_kernel *v = wtl_alloc(b->ctx, sizeof *v);
   if (!v) return WTL_ERR_MEMORY;
   v->e = e;
@@ -176,7 +177,8 @@ wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kern
   if (!l || !l->block || l->block > 64) return WTL_ERR_UNSUPPORTED;
   mean_kernel *k = wtl_alloc(b->ctx, sizeof *k);
   if (!k) return WTL_ERR_MEMORY;
-  k->base = (wtl_kernel){ &wtl_provider_onednn, "own:blocked", mean_forward, mean_backward, NULL, mean_destroy, b->ctx };
+  k->base = (wtl_kernel){ &wtl_provider_onednn, "own:blocked", mean_forward, mean_backward, NULL, mean_destroy,
+                          b->ctx };
   k->block = l->block;
   k->channels = b->in[0].size[1];
   k->blocks = (k->channels + l->block - 1) / l->block;
