@@ -411,6 +411,66 @@ local function accuracy(name, bits, layer, value)
   return value
 end
 
+-- The options, checked and completed: {evaluate, report, epsilon, most, arm, seed, layers}.
+local function capacity_options(o, what)
+  util.check_options(o, { "evaluate", "report", "epsilon_points", "max_bits", "arm", "seed", "layers", "progress" },
+                     what)
+  for _, name in ipairs{ "evaluate", "report" } do
+    if type(o[name]) ~= "function" and not (name == "report" and o.report == nil) then
+      where.raise("%s: %s must be a function(model) -> accuracy in %%, got %s", what, name, tostring(o[name]))
+    end
+  end
+  local given = { epsilon_points = o.epsilon_points or 1, max_bits = o.max_bits or 23 }
+  return { evaluate = o.evaluate, report = o.report, layers = check_flag(o, "layers", what), seed = check_seed(o, what),
+           epsilon = check_number(given, "epsilon_points", what, 0, 100), most = check_bits(given, "max_bits", what),
+           arm = check_choice(o, "arm", what, { "zero", "random", "stochastic" }) }
+end
+
+-- A copy of the model, and a function(bits, layer) that makes it the model again but for `bits` bits of the parameter
+-- called layer, or of all where it is nil, and returns it.
+local function overwritable(model, what, arm, seed)
+  module.initialise(model)
+  local copy = model:clone()
+  local originals, list = {}, module.entries(copy)
+  for i, entry in ipairs(module.entries(model)) do
+    local p = entry.param
+    if entry.kind == "parameter" and p:tensor().dtype ~= "f32" then
+      where.raise("%s: %s is %s; low-order bits are those of f32", what, entry.name, p:tensor().dtype)
+    end
+    originals[i] = p:tensor()
+    list[i].param:truncation(false) -- masters go, before a plan can be made
+  end
+  return copy, function(bits, layer)
+    for i, entry in ipairs(list) do
+      local p, these = entry.param, entry.kind == "parameter" and (not layer or layer == entry.name)
+      p:assign(originals[i])
+      p:truncation(these and { bits = bits, arm = arm, seed = seed, name = entry.name } or false)
+      p:redraws(0)
+      if these then p:constrain() end
+    end
+    return copy
+  end
+end
+
+-- Adds the rows of one sweep to `rows`; returns the n that it chooses. o: capacity_options. known: the accuracy of 0
+-- bits, if there is one already. step(row) is called after each evaluation.
+local function sweep(rows, o, overwrite, layer, params, known, step)
+  local first, chosen, unbroken = #rows + 1, 0, true
+  for bits = 0, o.most do
+    local old = bits == 0 and known
+    local value = old or accuracy("evaluate", bits, layer, o.evaluate(overwrite(bits, layer)))
+    local base = bits == 0 and value or rows[first].val_top1_pct
+    local within = value >= base - o.epsilon - 1e-9 -- a difference of exactly epsilon is within, whatever its rounding
+    unbroken = unbroken and within
+    if unbroken then chosen = bits end
+    rows[#rows + 1] = { bits = bits, arm = o.arm, layer = layer, val_top1_pct = value, within = within, chosen = false,
+                        capacity_bytes = bits * params // 8 }
+    if not old then step(rows[#rows]) end
+  end
+  rows[first + chosen].chosen = true
+  return chosen
+end
+
 -- compress.capacity(model, {evaluate =, report =, epsilon_points = 1, max_bits = 23, arm = "zero", seed =,
 -- layers = false, progress = true}) -> rows, n. Steganographic capacity (Mei & Stamp 2025; Stamp et al., arXiv
 -- 2306.17189): accuracy against the number of low-order bits of each f32 parameter that are overwritten, 0 to
@@ -429,76 +489,26 @@ end
 function compress.capacity(model, o)
   local what = "compress.capacity"
   check_model(model, what)
-  util.check_options(o, { "evaluate", "report", "epsilon_points", "max_bits", "arm", "seed", "layers", "progress" },
-                     what)
-  for _, name in ipairs{ "evaluate", "report" } do
-    if type(o[name]) ~= "function" and not (name == "report" and o.report == nil) then
-      where.raise("%s: %s must be a function(model) -> accuracy in %%, got %s", what, name, tostring(o[name]))
-    end
-  end
-  local options = { epsilon_points = o.epsilon_points or 1, max_bits = o.max_bits or 23 }
-  local epsilon = check_number(options, "epsilon_points", what, 0, 100)
-  local most = check_bits(options, "max_bits", what)
-  local arm, seed = check_choice(o, "arm", what, { "zero", "random", "stochastic" }), check_seed(o, what)
-  local by_layer = check_flag(o, "layers", what)
-  module.initialise(model)
-  local copy = model:clone()
-  local originals, list = {}, module.entries(copy)
-  for i, entry in ipairs(module.entries(model)) do
-    local p = entry.param
-    if entry.kind == "parameter" and p:tensor().dtype ~= "f32" then
-      where.raise("%s: %s is %s; low-order bits are those of f32", what, entry.name, p:tensor().dtype)
-    end
-    originals[i] = p:tensor()
-    list[i].param:truncation(false) -- masters go, before a plan can be made
-  end
-
-  -- The copy as it was, but for `bits` bits of one parameter or of all.
-  local function overwrite(bits, layer)
-    for i, entry in ipairs(list) do
-      local p, these = entry.param, entry.kind == "parameter" and (not layer or layer == entry.name)
-      p:assign(originals[i])
-      p:truncation(these and { bits = bits, arm = arm, seed = seed, name = entry.name } or false)
-      p:redraws(0)
-      if these then p:constrain() end
-    end
-    return copy
-  end
-
-  local single = by_layer and weights(copy) or {}
-  local bar <close> = progress.new{ total = (most + 1) + #single * most, label = "capacity",
+  local c = capacity_options(o, what)
+  local copy, overwrite = overwritable(model, what, c.arm, c.seed)
+  local single = c.layers and weights(copy) or {}
+  local bar <close> = progress.new{ total = (c.most + 1) + #single * c.most, label = "capacity",
                                     enabled = o.progress ~= false }
   local rows, done = {}, 0
-
-  -- Rows of one sweep; returns the n that it chooses. known: the accuracy of 0 bits, if there is one already.
-  local function sweep(layer, params, known)
-    local first, chosen = #rows + 1, 0
-    local unbroken = true
-    for bits = 0, most do
-      local value = bits == 0 and known or accuracy("evaluate", bits, layer, o.evaluate(overwrite(bits, layer)))
-      local base = bits == 0 and value or rows[first].val_top1_pct
-      local within = value >= base - epsilon - 1e-9 -- a difference of exactly epsilon is within, whatever its rounding
-      unbroken = unbroken and within
-      if unbroken then chosen = bits end
-      rows[#rows + 1] = { bits = bits, arm = arm, layer = layer, val_top1_pct = value, within = within, chosen = false,
-                          capacity_bytes = bits * params // 8 }
-      if not (bits == 0 and known) then
-        done = done + 1
-        bar:step(done, ("%s%d bits: %.2f %%"):format(layer and layer .. ", " or "", bits, value))
-      end
-    end
-    rows[first + chosen].chosen = true
-    return chosen
+  local function step(row)
+    done = done + 1
+    bar:step(done, ("%s%d bits: %.2f %%"):format(row.layer and row.layer .. ", " or "", row.bits, row.val_top1_pct))
   end
-
-  local n = sweep(nil, model:num_parameters())
-  local reported = { [0] = true, [n] = true, [n + 1] = n < most }
-  for bits = 0, most do
-    if o.report and reported[bits] then
-      rows[bits + 1].test_top1_pct = accuracy("report", bits, nil, o.report(overwrite(bits)))
+  local n = sweep(rows, c, overwrite, nil, model:num_parameters(), nil, step)
+  local reported = { [0] = true, [n] = true, [n + 1] = n < c.most }
+  for bits = 0, c.most do
+    if c.report and reported[bits] then
+      rows[bits + 1].test_top1_pct = accuracy("report", bits, nil, c.report(overwrite(bits)))
     end
   end
-  for _, entry in ipairs(single) do sweep(entry.name, entry.param:tensor():numel(), rows[1].val_top1_pct) end
+  for _, entry in ipairs(single) do
+    sweep(rows, c, overwrite, entry.name, entry.param:tensor():numel(), rows[1].val_top1_pct, step)
+  end
   return rows, n
 end
 
