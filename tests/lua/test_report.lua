@@ -162,7 +162,7 @@ test("an estimate is on no energy axis; a measurement is, and verdicts are about
   check(table.concat(svg_text.texts(slurp(names.accuracy_energy.file)), "|"):find("J (measured)", 1, true))
   holds = page_of(assert(wattle.report.html(path "measured", { pictures = false })))
   check(holds "saves" and holds "train, J" and holds "Energy is measured by counters")
-  check(holds "Verdicts on the energy of training, of 2 comparisons with the baseline: 1 saves, 1 inconclusive.")
+  check(holds "Verdicts on the energy of training, of 2 comparisons with the baseline: saves 1, inconclusive 1.")
 end)
 
 test("power over time, with its phases", function()

@@ -56,6 +56,27 @@ local function family(row, by)
   return row.technique or pictures.label(row, by)
 end
 
+local function is_baseline(row, s)
+  for k, v in pairs(s.baseline or {}) do
+    if row[k] ~= v then return false end
+  end
+  return s.baseline ~= nil
+end
+
+-- name_of(row, by) -> colour, by all groups in their order: a technique keeps its colour from picture to picture.
+local function colors_of(s, name_of)
+  local color, n = {}, 0
+  for _, row in ipairs(s.rows) do
+    local name = name_of(row, s.by)
+    if not color[name] and is_baseline(row, s) then
+      color[name] = "neutral"
+    elseif not color[name] then
+      color[name], n = n % plot.colors + 1, n + 1
+    end
+  end
+  return color
+end
+
 -- Has any finished run a number there?
 local function has(e, name)
   for _, row in ipairs(e.runs) do
@@ -137,16 +158,10 @@ end
 -- floor: groups of less accuracy are left out. Also returns what was left out and how many are in.
 local function against(e, s, cost, floor)
   local series, at, lines, out, count = {}, {}, {}, {}, 0
-  local color, colors = {}, 0 -- by all groups, so that a technique keeps its colour from picture to picture
+  local color = colors_of(s, family)
   for n, row in ipairs(s.rows) do
     local x, y = interval_of(e, s, n, cost), interval_of(e, s, n, s.accuracy)
-    local name, is_base = family(row, s.by), s.baseline ~= nil
-    for k, v in pairs(s.baseline or {}) do is_base = is_base and row[k] == v end
-    if not color[name] and is_base then
-      color[name] = "neutral"
-    elseif not color[name] then
-      color[name], colors = colors % plot.colors + 1, colors + 1
-    end
+    local name = family(row, s.by)
     if x.mean and y.mean and floor and y.mean < floor then
       out[#out + 1] = pictures.label(row, s.by)
     elseif x.mean and y.mean then
@@ -165,7 +180,7 @@ local function against(e, s, cost, floor)
         list.labels[k] = row.level and pictures.label({ level = row.level, level_unit = row.level_unit },
                                                       { "level" }):gsub(" bits$", "") or nil
       end
-      if is_base then lines = { { x = x.mean }, { y = y.mean, label = name } } end
+      if is_baseline(row, s) then lines = { { x = x.mean }, { y = y.mean, label = name } } end
     end
   end
   if #series == 0 then return nil end
@@ -283,7 +298,8 @@ function draw.accuracy_factor(e, s)
     if i.n > 1 then line.low[k], line.high[k] = i.low, i.high end
   end
   if next(line.y) == nil then return nil end
-  return { series = { line }, xlabel = pictures.axis(name), ylabel = pictures.axis(s.accuracy) },
+  return { series = { line }, xlabel = pictures.axis(name), ylabel = pictures.axis(s.accuracy),
+           xtics = #line.x <= 12 and line.x or nil },
     "Accuracy against " .. name, "Bars are 95 % intervals over seeds (the range below three seeds)."
 end
 
@@ -291,9 +307,14 @@ local CURVES_MOST = 8
 
 -- The mean over seeds of each group's validation accuracy, by epoch; stages (pretraining) are series of their own.
 function draw.training(e, s)
-  local group, order, at = {}, {}, {}
+  local group, seed, order, at = {}, {}, {}, {}
+  for _, row in ipairs(s.rows) do -- in the groups' order, whatever order they ran in
+    local name = pictures.label(row, s.by)
+    at[name] = { name = name, last = 0 }
+    order[#order + 1] = at[name]
+  end
   for _, run in ipairs(e.runs) do
-    if run.status == "ok" then group[run.run_id] = pictures.label(run, s.by) end
+    if run.status == "ok" then group[run.run_id], seed[run.run_id] = pictures.label(run, s.by), run.seed end
   end
   for _, id in ipairs(type(e.side.stages) == "table" and e.side.stages or {}) do group[id] = id end
   for _, row in ipairs(e.epochs) do
@@ -305,15 +326,16 @@ function draw.training(e, s)
       end
       local epochs = at[name]
       epochs[row.epoch] = epochs[row.epoch] or {}
-      table.insert(epochs[row.epoch], row.val_top1_pct)
+      table.insert(epochs[row.epoch], { seed = seed[row.run_id] or 0, v = row.val_top1_pct })
       epochs.last = math.max(epochs.last, row.epoch)
     end
   end
-  local series, banded = {}, false
+  local series, banded, color = {}, false, colors_of(s, pictures.label)
   for _, epochs in ipairs(order) do
-    local line = { name = epochs.name, x = {}, y = {}, low = {}, high = {}, interval = "band" }
+    local line = { name = epochs.name, x = {}, y = {}, low = {}, high = {}, interval = "band",
+                   color = color[epochs.name] }
     for k = 1, epochs.last do
-      local i = stats.interval(epochs[k] or {})
+      local i = stats.interval((stats.values(stats.by_seed(epochs[k] or {}, "v"))))
       line.x[k], line.y[k] = k, i.mean
       if i.n > 1 then
         line.low[k], line.high[k] = i.low, i.high
@@ -324,7 +346,7 @@ function draw.training(e, s)
   end
   if #series == 0 or #series > CURVES_MOST then return nil end
   return { series = series, xlabel = "epoch", ylabel = "validation top-1 accuracy, %" }, "Training",
-    banded and "Bands are 95 % intervals over runs (the range below three)." or "One run each."
+    banded and "Bands are 95 % intervals over seeds (the range below three seeds)." or "One run each."
 end
 
 -- Power over time of one run, phase by phase.

@@ -12,6 +12,7 @@
 --   title, xlabel, ylabel   texts; labels carry the unit: "time, s"
 --   log       "x", "y" or "xy": logarithmic axes
 --   xlim, ylim   {low, high}; nil: what the data need
+--   xtics     list of numbers to mark on the x axis; nil: what gnuplot finds good
 --   lines     reference lines, list of {x = or y =, label =}
 --   spans     shaded stretches of x, list of {from, to, label =}
 --   notes     texts in the picture, list of {x, y, text}
@@ -35,7 +36,7 @@ local where = require "wattle.where"
 local plot = {}
 
 local OPTIONS = { "file", "kind", "series", "x", "y", "low", "high", "title", "xlabel", "ylabel", "log", "xlim", "ylim",
-                  "lines", "spans", "notes", "legend", "width", "height" }
+                  "xtics", "lines", "spans", "notes", "legend", "width", "height" }
 local SERIES = { "name", "kind", "x", "y", "low", "high", "xlow", "xhigh", "interval", "labels", "color", "dashed" }
 local KINDS = { line = true, scatter = true, bars = true }
 
@@ -144,6 +145,10 @@ local function read_options(o)
   end
   check_limits(o.xlim, "xlim")
   check_limits(o.ylim, "ylim")
+  if o.xtics ~= nil and type(o.xtics) ~= "table" then where.raise "plot: xtics must be a list of numbers" end
+  for i, v in ipairs(o.xtics or {}) do
+    if not finite(v) then where.raise("plot: xtics[%d] must be a number, not %s", i, tostring(v)) end
+  end
   local p = { file = o.file, folder = folder == "" and "." or folder, name = name, suffix = suffix,
               width = o.width or 800, height = o.height or 500, log = o.log or "", series = {}, categories = {} }
   check_size(p.width, "width")
@@ -550,7 +555,13 @@ local function script_of(p, o)
     add("set grid noxtics ytics")
   end
   local step = not p.bars and not p.log:find "x" and whole_step(p, xlow, xhigh)
-  if step then add("set xtics %d", step) end
+  if o.xtics and #o.xtics > 0 and not p.bars then
+    local tics = {}
+    for i, v in ipairs(o.xtics) do tics[i] = ("%.17g"):format(v) end
+    add("set xtics (%s)", table.concat(tics, ", "))
+  elseif step then
+    add("set xtics %d", step)
+  end
   style_series(p)
   add("%s", legend(p, o))
   for _, line in ipairs(decorations(p, xlow, xhigh, ylow, yhigh)) do add("%s", line) end

@@ -175,7 +175,7 @@ local function resources_table(s)
   return html_table(columns, rows, "Means over seeds")
 end
 
--- "Verdicts on time: 2 save, 9 inconclusive."
+-- "Verdicts on time, of 11 comparisons with the baseline: saves 2, inconclusive 9."
 local function verdicts_text(s)
   local count, total = {}, 0
   for n in ipairs(s.rows) do
@@ -185,7 +185,7 @@ local function verdicts_text(s)
   if total == 0 then return "" end
   local parts = {}
   for _, v in ipairs(VERDICTS) do
-    if count[v[1]] then parts[#parts + 1] = ("%d %s"):format(count[v[1]], v[1]) end
+    if count[v[1]] then parts[#parts + 1] = ("%s %d"):format(v[1], count[v[1]]) end
   end
   return paragraph(("Verdicts on %s, of %d comparisons with the baseline: %s."):format(
     s.measured and "the energy of training" or "time", total, table.concat(parts, ", ")))
