@@ -1,4 +1,5 @@
 /* l_energy.c - meters and regions in Lua. A region keeps its meter alive; closing the meter ends its regions. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,34 @@ static int m_idle(lua_State *L) {
   return 1;
 }
 
+static int m_record(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_meter_class);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  if (n < INT_MIN || n > INT_MAX) n = -1;
+  wl_try(L, b->ctx, wtl_meter_record(b->obj, (int)n));
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int m_recorded(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_meter_class);
+  int n = wtl_meter_recorded(b->obj);
+  wtl_interval x;
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n && wtl_meter_interval(b->obj, i, &x) == WTL_OK; i++) { /* it may be thinned meanwhile */
+    lua_createtable(L, 0, 7);
+    set_number(L, "begin_s", x.begin_s);
+    set_number(L, "end_s", x.end_s);
+    set_string(L, "source", x.source);
+    set_string(L, "domain", x.domain);
+    set_boolean(L, "summed", x.summed);
+    set_string(L, "method", wtl_method_name(x.method));
+    if (x.method != WTL_MISSING) set_number(L, x.method == WTL_ESTIMATED ? "power_est_w" : "power_w", x.power_w);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
 static void set_seconds(lua_State *L, const char *key, int64_t us) {
   if (us >= 0) set_number(L, key, (lua_Number)us / 1e6);
 }
@@ -233,6 +262,12 @@ static const wl_fn meter_methods[] = {
   { "idle", m_idle, "(seconds) -> table",
     "Waits 0.2 to 3600 s and measures what the machine draws meanwhile: idle_power_w, idle_sd_w (over windows of 0.1 s), "
     "duration_s, samples, reason. Without counters, or where a reading was missing, both are nil and reason says why." },
+  { "record", m_record, "(n) -> meter",
+    "Records power over time from now on, anew, in at most n intervals (4 to 1000000) a domain, which grow longer as it "
+    "fills; 0 ends it." },
+  { "recorded", m_recorded, "() -> list",
+    "The record: {begin_s, end_s (since it began), source, domain, summed, method, power_w or power_est_w}, in order of "
+    "time. Power is nil where a reading was missing." },
   { "advance", m_advance, "(seconds) -> meter", "Moves a virtual clock (replay) on." },
   { NULL, NULL, NULL, NULL }
 };

@@ -45,6 +45,14 @@ typedef struct point {
 /* The primary's and the model's sums about a second ago. */
 typedef struct power_mark { int64_t now_us; tally primary, model; } power_mark;
 
+/* Tallies of the channels over time, thinned when full. */
+typedef struct record {
+  int most, n;         /* moments: one more than intervals */
+  int64_t stride_us;   /* between two moments at least */
+  int64_t *now_us;
+  tally *tally;        /* [moment][channel] */
+} record;
+
 struct wtl_meter {
   wtl_ctx *ctx;
   int n_sources, n_channels;
@@ -61,6 +69,7 @@ struct wtl_meter {
   bool stop, sampled;
   int64_t virtual_us, last_us;
   power_mark mark[2]; /* older, newer */
+  record record;      /* tally NULL: none */
   wtl_reading reading[WTL_MAX_DOMAINS];
   channel channel[];
 };
@@ -121,6 +130,24 @@ static wtl_reading sum_of(const wtl_source *s, const wtl_reading *r) {
   return sum;
 }
 
+static void keep(wtl_meter *m) {
+  record *r = &m->record;
+  size_t width = (size_t)m->n_channels;
+  if (!r->tally || (r->n > 0 && m->last_us - r->now_us[r->n - 1] < r->stride_us)) return;
+  if (r->n == r->most) { /* every second moment goes; the first stays */
+    for (int i = 1; 2 * i < r->n; i++) {
+      r->now_us[i] = r->now_us[2 * i];
+      memcpy(r->tally + (size_t)i * width, r->tally + 2 * (size_t)i * width, width * sizeof *r->tally);
+    }
+    r->n = (r->n + 1) / 2;
+    r->stride_us *= 2;
+    if (m->last_us - r->now_us[r->n - 1] < r->stride_us) return;
+  }
+  r->now_us[r->n] = m->last_us;
+  for (size_t c = 0; c < width; c++) r->tally[(size_t)r->n * width + c] = m->channel[c].tally;
+  r->n++;
+}
+
 /* Lock held. */
 static void sample(wtl_meter *m) {
   int64_t now = now_of(m), passed_us = now - m->last_us;
@@ -139,6 +166,7 @@ static void sample(wtl_meter *m) {
     m->mark[1] = (power_mark){ now, m->channel[m->primary].tally,
                                m->model >= 0 ? m->channel[m->model].tally : (tally){ 0 } };
   }
+  keep(m);
 }
 
 static int64_t mark(wtl_meter *m, point *p) {
@@ -471,6 +499,7 @@ void wtl_meter_destroy(wtl_meter *m) {
   pthread_cond_destroy(&m->wake);
   pthread_mutex_destroy(&m->lock);
   for (int i = 0; i < m->n_sources; i++) m->source[i]->kind->close(m->source[i]);
+  wtl_free(m->ctx, m->record.tally);
   wtl_free(m->ctx, m);
 }
 
@@ -548,4 +577,63 @@ wtl_status wtl_meter_idle(wtl_meter *m, double seconds, wtl_idle *out) {
   }
   *out = r;
   return WTL_OK;
+}
+
+/* ---- power over time ---- */
+
+wtl_status wtl_meter_record(wtl_meter *m, int n) {
+  record r = { .most = n + 1, .stride_us = m->period_us > m->resolution_us ? m->period_us : m->resolution_us };
+  if (n != 0 && (n < 4 || n > 1000000)) {
+    return wtl_fail(m->ctx, WTL_ERR_ARG, "meter: a record holds 4 to 1000000 intervals, not %d", n);
+  }
+  if (n > 0) {
+    size_t bytes = (size_t)r.most * ((size_t)m->n_channels * sizeof *r.tally + sizeof *r.now_us);
+    r.tally = wtl_alloc(m->ctx, bytes);
+    if (!r.tally) return WTL_ERR_MEMORY;
+    r.now_us = (int64_t *)(r.tally + (size_t)r.most * (size_t)m->n_channels);
+  }
+  pthread_mutex_lock(&m->lock);
+  tally *old = m->record.tally;
+  m->record = r;
+  sample(m);
+  pthread_mutex_unlock(&m->lock);
+  wtl_free(m->ctx, old);
+  return WTL_OK;
+}
+
+static int n_domains(const wtl_meter *m) { return m->n_channels - m->n_sources; }
+
+int wtl_meter_recorded(wtl_meter *m) {
+  pthread_mutex_lock(&m->lock);
+  int n = m->record.n > 1 ? (m->record.n - 1) * n_domains(m) : 0;
+  pthread_mutex_unlock(&m->lock);
+  return n;
+}
+
+/* Lock held. */
+static void fill_interval(const wtl_meter *m, int moment, int c, wtl_interval *out) {
+  const record *r = &m->record;
+  const channel *ch = &m->channel[c];
+  const wtl_source *source = m->source[ch->source];
+  const tally *then = &r->tally[(size_t)moment * (size_t)m->n_channels + (size_t)c], *now = then + m->n_channels;
+  *out = (wtl_interval){ .begin_s = (double)(r->now_us[moment] - r->now_us[0]) / 1e6,
+                         .end_s = (double)(r->now_us[moment + 1] - r->now_us[0]) / 1e6,
+                         .summed = source->domain[ch->domain].summed };
+  snprintf(out->source, sizeof out->source, "%s", source->kind->name);
+  snprintf(out->domain, sizeof out->domain, "%s", source->domain[ch->domain].name);
+  out->method = power_since(then, now, &out->power_w) ? source->kind->method : WTL_MISSING;
+}
+
+wtl_status wtl_meter_interval(wtl_meter *m, int i, wtl_interval *out) {
+  wtl_status status = WTL_ERR_ARG;
+  pthread_mutex_lock(&m->lock);
+  int n = m->record.n > 1 ? m->record.n - 1 : 0, d = i % n_domains(m);
+  if (i >= 0 && i / n_domains(m) < n) {
+    int c = 0;
+    while (m->channel[c].domain < 0 || d-- > 0) c++;
+    fill_interval(m, i / n_domains(m), c, out);
+    status = WTL_OK;
+  }
+  pthread_mutex_unlock(&m->lock);
+  return status == WTL_OK ? status : wtl_fail(m->ctx, status, "meter: interval %d is not in the record", i);
 }

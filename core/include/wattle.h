@@ -540,6 +540,20 @@ void wtl_meter_power(wtl_meter *m, wtl_power *out); /* measured, estimated: is t
 typedef struct wtl_idle { bool ok; double mean_w, sd_w, duration_s; int n; char reason[WTL_REASON_MAX]; } wtl_idle;
 wtl_status wtl_meter_idle(wtl_meter *m, double seconds, wtl_idle *out);
 
+/* Records power over time from now on, anew, in at most n intervals (4 to 1000000) for each domain: at first one a sampling
+ * period, and each time the record is full, intervals twice as long. 0 ends it. */
+wtl_status wtl_meter_record(wtl_meter *m, int n);
+typedef struct wtl_interval {
+  double begin_s, end_s; /* since the record began */
+  char source[16], domain[WTL_DOMAIN_MAX];
+  bool summed;
+  wtl_method method; /* WTL_MISSING: not all of the interval was read */
+  double power_w;
+} wtl_interval;
+int wtl_meter_recorded(wtl_meter *m); /* intervals of all domains so far */
+/* In order of time, then of domains. WTL_ERR_ARG out of range: the record may have been thinned since it was counted. */
+wtl_status wtl_meter_interval(wtl_meter *m, int i, wtl_interval *out);
+
 /* Peak resident memory of this process (VmHWM), and its reset. Missing is WTL_ERR_UNSUPPORTED. */
 wtl_status wtl_peak_rss(wtl_ctx *ctx, int64_t *bytes);
 wtl_status wtl_peak_rss_reset(wtl_ctx *ctx);

@@ -623,6 +623,57 @@ static void test_power(void **state) {
   wtl_meter_destroy(m);
 }
 
+static void test_record(void **state) {
+  (void)state;
+  wtl_interval x;
+  wtl_meter *m = replay(trace, N_TRACE);
+  assert_int_equal(wtl_meter_recorded(m), 0);
+  FAILS(wtl_meter_record(m, 3), WTL_ERR_ARG, "not 3");
+  FAILS(wtl_meter_record(m, -1), WTL_ERR_ARG, "not -1");
+  OK(wtl_meter_record(m, 4));
+  for (int i = 1; i <= 16; i++) { /* 16 moments after the first, in at most 4 intervals */
+    OK(wtl_meter_advance(m, i == 1 ? 0.05 : 0.5)); /* the first is no moment: shorter than a period */
+    int n = wtl_meter_recorded(m);
+    assert_true(n % 3 == 0 && n <= 12);
+  }
+  int n = wtl_meter_recorded(m);
+  double last[3] = { 0 };
+  assert_true(n >= 6);
+  for (int i = 0; i < n; i++) {
+    OK(wtl_meter_interval(m, i, &x));
+    assert_true(x.begin_s == last[i % 3] && x.end_s > x.begin_s); /* without a hole */
+    last[i % 3] = x.end_s;
+    const char *names[] = { "package-0", "dram-0", "core-0" };
+    const double watts[] = { 1, 0.2, 0.1 };
+    assert_string_equal(x.domain, names[i % 3]);
+    assert_int_equal(x.method, WTL_REPLAYED);
+    assert_true(fabs(x.power_w - watts[i % 3]) < 1e-6);
+    assert_int_equal(x.summed, i % 3 < 2);
+  }
+  assert_true(last[0] > 4 && last[0] <= 7.55);
+  FAILS(wtl_meter_interval(m, n, &x), WTL_ERR_ARG, "not in the record");
+  FAILS(wtl_meter_interval(m, -1, &x), WTL_ERR_ARG, "interval -1");
+  OK(wtl_meter_advance(m, 20)); /* over dram's hole */
+  OK(wtl_meter_interval(m, wtl_meter_recorded(m) - 2, &x));
+  assert_string_equal(x.domain, "dram-0");
+  assert_int_equal(x.method, WTL_MISSING);
+  OK(wtl_meter_record(m, 0));
+  assert_int_equal(wtl_meter_recorded(m), 0);
+  OK(wtl_meter_advance(m, 1));
+  assert_int_equal(wtl_meter_recorded(m), 0);
+  OK(wtl_meter_record(m, 8));
+  OK(wtl_meter_record(m, 8)); /* anew */
+  wtl_meter_destroy(m);
+  m = fake_meter(0.001); /* thinned by the sampler while it is read */
+  OK(wtl_meter_record(m, 4));
+  for (int i = 0; i < 2000; i++) {
+    turn(100);
+    if (wtl_meter_recorded(m) > 2) OK(wtl_meter_interval(m, 1, &x));
+    usleep(50);
+  }
+  wtl_meter_destroy(m);
+}
+
 /* ---- the machine ---- */
 
 static void test_proc_stat(void **state) {
@@ -724,7 +775,7 @@ int main(void) {
     CASE(test_off),       CASE(test_misuse),    CASE(test_sampler),  CASE(test_stops_at_once),
     CASE(test_stress),    CASE(test_signals),   CASE(test_estimate), CASE(test_describe),
     CASE(test_counter),   CASE(test_summed),    CASE(test_replay),   CASE(test_no_sum),
-    CASE(test_bad_trace), CASE(test_side_by_side), CASE(test_power),
+    CASE(test_bad_trace), CASE(test_side_by_side), CASE(test_power),      CASE(test_record),
     CASE(test_proc_stat), CASE(test_other_cpu), CASE(test_peak_rss), CASE(test_memory),
   };
   return cmocka_run_group_tests_name("energy", tests, NULL, NULL);

@@ -399,6 +399,12 @@ S["meter:advance"] = function()
   m:advance(1)
   return r:stop().energy_j
 end
+S["meter:record"] = function() return meter():record(8) ~= nil end
+S["meter:recorded"] = function()
+  local m = assert(wattle.meter{ source = "replay", trace = path "trace.csv", clock = "virtual" }):record(8)
+  m:advance(1):advance(2)
+  return m:recorded()[2].power_w
+end
 S["meter:close"] = function() return meter():close() end
 S["region:stop"] = function() return meter():region "x":stop().method end
 S["region:close"] = function() return meter():region "x":close() end
