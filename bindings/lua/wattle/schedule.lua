@@ -2,8 +2,8 @@
 -- third), to the learning rate. wattle.fit asks before every step. With per = "epoch" the rate stays for a
 -- whole epoch, as PyTorch's schedulers do when they are stepped once an epoch; per = "step" moves with every
 -- step. Any function of the same kind will do: schedule = function(position) return 0.1 * 0.95 ^ position end.
--- A schedule that also watches the loss is an object that is called the same way and has observe, state and
--- load_state (plateau).
+-- A schedule that also watches the loss is an object that is called the same way and has observe, state, load_state
+-- (what changes with observe) and options (what does not), as plateau has.
 
 local util = require "wattle.util"
 local where = require "wattle.where"
@@ -55,7 +55,11 @@ function schedule.step(o)
     local size = number(o, "step_size", what, nil, 0, true)
     return function(position) return lr * gamma ^ math.floor(position / size) end
   end
-  local milestones = table.move(o.milestones, 1, #o.milestones, 1, {})
+  if type(o.milestones) ~= "table" then
+    where.raise("%s: milestones must be a list of epochs, such as {30, 60}, got %s", what, tostring(o.milestones))
+  end
+  local milestones = {}
+  for i in ipairs(o.milestones) do milestones[i] = number(o.milestones, i, what .. ": milestones", nil, 0) end
   return function(position)
     local reached = 0
     for _, epoch in ipairs(milestones) do
@@ -74,7 +78,7 @@ function schedule.warmup(o)
   local epochs, from = number(o, "epochs", what, nil, 0, true), number(o, "start_factor", what, 0, 0)
   local after = o.after
   if type(after) == "number" then
-    local lr = after
+    local lr = number(o, "after", what, nil, 0)
     after = function() return lr end
   end
   if type(after) ~= "function" and not (type(after) == "table" and after.observe) then
@@ -89,6 +93,7 @@ function schedule.warmup(o)
     observe = function(_, loss) after:observe(loss) end,
     state = function() return after:state() end,
     load_state = function(_, state) after:load_state(state) end,
+    options = function() return { epochs = epochs, start_factor = from, after = after.options and after:options() } end,
   }, { __call = function(_, position) return rate(position) end })
 end
 
@@ -119,6 +124,8 @@ function Plateau:load_state(state)
   self.lr, self.waited, self.best = state.lr, state.waited, state.best or math.huge
 end
 
+function Plateau:options() return self.given end
+
 -- schedule.plateau{lr =, factor = 0.1, patience = 10, threshold = 1e-4, min_lr = 0} (torch ReduceLROnPlateau, mode
 -- min, threshold relative): the rate is multiplied by factor when the loss, told by observe(loss) once an epoch, has
 -- not improved for more than `patience` epochs. wattle.fit tells it.
@@ -129,6 +136,7 @@ function schedule.plateau(o)
               patience = number(o, "patience", what, 10, 0), threshold = number(o, "threshold", what, 1e-4, 0),
               min_lr = number(o, "min_lr", what, 0, 0), waited = 0, best = math.huge }
   if s.factor >= 1 then where.raise("%s: factor must be below 1, got %g", what, s.factor) end
+  s.given = { lr = s.lr, factor = s.factor, patience = s.patience, threshold = s.threshold, min_lr = s.min_lr }
   return setmetatable(s, Plateau)
 end
 
