@@ -584,7 +584,7 @@ local ABSENT = "plot: gnuplot is not installed: install the package gnuplot-nox 
 -- Draws the script into a file of its own. true, or nil, message, code.
 local function run_gnuplot(p, target)
   local folder = p.folder:find "^/" and p.folder or "./" .. p.folder
-  local command = ("command -v gnuplot >/dev/null 2>&1 || exit 127; cd %s && exec gnuplot -d -e %s %s 2>&1"):format(
+  local command = ("command -v gnuplot >/dev/null 2>&1 || exit 127; cd %s && exec gnuplot -d -e %s %s 2>&1 </dev/null"):format(
     shell(folder), shell("out=" .. quote(target)), shell("./" .. p.name .. ".gp"))
   local pipe, message = io.popen(command)
   if not pipe then return nil, "plot: " .. message, "io" end
