@@ -197,10 +197,12 @@ static int plan_states(lua_State *L) {
   wl_box *b = wl_check(L, 1, &wl_plan_class);
   int n = wtl_plan_states(b->obj);
   lua_createtable(L, n, 0);
-  for (int k = 0; k < n; k++) {
+  for (int k = 0;; k++) { /* one beyond the last too: accumulated steps are told where there are no tensors */
     const char *param, *name;
     wtl_tensor *t;
-    wl_try(L, b->ctx, wtl_plan_state(b->obj, k, &param, &name, &t));
+    wtl_status status = wtl_plan_state(b->obj, k, &param, &name, &t);
+    if (k == n && status == WTL_ERR_ARG) break;
+    wl_try(L, b->ctx, status);
     lua_createtable(L, 0, 3);
     lua_pushstring(L, param);
     lua_setfield(L, -2, "parameter");

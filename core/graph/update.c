@@ -259,11 +259,16 @@ int wtl_plan_states(const wtl_plan *p) {
   return n;
 }
 
+/* What was accumulated is no part of the state. */
+static wtl_status check_flushed(const wtl_plan *p) {
+  if (!p->pending) return WTL_OK;
+  return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: %d step%s accumulated; flush before the state is read or set",
+                  p->pending, p->pending == 1 ? " is" : "s are");
+}
+
 wtl_status wtl_plan_state(wtl_plan *p, int i, const char **param, const char **name, wtl_tensor **out) {
   int k = i;
-  if (p->pending)
-    return wtl_fail(p->ctx, WTL_ERR_STATE, "plan: %d step%s accumulated; flush before the state is read or set",
-                    p->pending, p->pending == 1 ? " is" : "s are");
+  WTL_TRY(check_flushed(p));
   for (int at = 0; k >= 0 && at < p->graph->n_value * WTL_STATES; at++) {
     if (!p->state[at] || k-- > 0) continue;
     *param = p->graph->value[at / WTL_STATES].name;
@@ -277,6 +282,7 @@ wtl_status wtl_plan_state(wtl_plan *p, int i, const char **param, const char **n
 wtl_plan_count wtl_plan_count_get(const wtl_plan *p) { return p->count; }
 
 wtl_status wtl_plan_count_set(wtl_plan *p, wtl_plan_count count) {
+  WTL_TRY(check_flushed(p));
   if (count.steps < 0 || count.updates < 0)
     return wtl_fail(p->ctx, WTL_ERR_ARG, "plan: %lld steps and %lld updates; neither can be negative",
                     (long long)count.steps, (long long)count.updates);

@@ -156,11 +156,17 @@ test("accumulated steps change nothing until the last, and flush updates by what
 end)
 
 test("a state is not read or set while gradients are accumulated", function()
-  local plan = compile(new_net(), { "sgd", lr = 0.1, momentum = 0.9, accumulate = 2 })
-  plan:step(batch(1))
-  raises(function() plan:state() end, "1 step is accumulated; flush")
-  plan:step(batch(2))
-  equal(#plan:state(), 4 + 2)
+  for momentum, tensors in pairs { [0.9] = 4, [0] = 0 } do
+    local plan = compile(new_net(), { "sgd", lr = 0.1, momentum = momentum, accumulate = 2 })
+    local state = plan:state()
+    plan:step(batch(1))
+    raises(function() plan:state() end, "1 step is accumulated; flush")
+    raises(function() plan:load_state(state) end, "1 step is accumulated; flush")
+    raises(function() plan:count(0, 0) end, "1 step is accumulated; flush")
+    plan:step(batch(2))
+    equal(#plan:state(), tensors + 2)
+    plan:load_state(state)
+  end
 end)
 
 -- ---- state -------------------------------------------------------------------------------------------------
