@@ -100,7 +100,7 @@ double wtl_rng_uniform(const wtl_rng *r, uint64_t index); /* [0, 1), 32 bits */
 double wtl_rng_normal(const wtl_rng *r, uint64_t index);  /* mean 0, sd 1 (Box-Muller) */
 /* A permutation of 0..n-1 (Fisher-Yates). */
 void wtl_rng_permutation(const wtl_rng *r, int64_t n, int64_t *out);
-/* The seed of what plans compiled from now on, and ops run at once, draw (dropout); 0 at the start. Counts such
+/* The seed of what ops run at once draw (dropout); 0 at the start. Plans have their own: wtl_plan_options. Counts such
  * runs from 0 again: the k-th draws from (seed, op's name, "", k), and wtl_op_vjp repeats the latest run's draws. */
 void wtl_seed(wtl_ctx *ctx, uint64_t seed);
 
@@ -382,7 +382,12 @@ wtl_status wtl_plan_info_get(wtl_plan *p, wtl_plan_info *out);
  * product of the shares that are not 0). Zeros among activations are not counted. */
 wtl_status wtl_plan_nonzero_flops(wtl_plan *p, double *out);
 
-typedef struct wtl_profile_row { const char *name, *op, *provider, *impl; bool backward; int64_t calls; int64_t time_us; wtl_cost cost; } wtl_profile_row;
+typedef struct wtl_profile_row {
+  const char *name, *op, *provider, *impl;
+  bool backward;
+  int64_t calls, time_us;
+  wtl_cost cost;
+} wtl_profile_row;
 /* Times every step from now on (on), or stops; rows describe what was timed since. */
 wtl_status wtl_plan_profile(wtl_plan *p, bool on);
 int wtl_plan_profile_rows(const wtl_plan *p);
@@ -392,7 +397,10 @@ wtl_status wtl_plan_profile_row(const wtl_plan *p, int i, wtl_profile_row *out);
  * run a step. Each node is run alone through `backend` in f32, fed the recorded inputs and output gradients, and
  * the norm-relative errors of its outputs and input gradients are reported. A backward denominator is never below 1e-6 of
  * the whole gradient's norm. */
-typedef struct wtl_agree_row { const char *name, *op, *provider, *impl; double forward_err, backward_err; } wtl_agree_row;
+typedef struct wtl_agree_row {
+  const char *name, *op, *provider, *impl;
+  double forward_err, backward_err;
+} wtl_agree_row;
 typedef void (*wtl_agree_fn)(void *arg, const wtl_agree_row *row);
 wtl_status wtl_plan_agree(wtl_plan *p, const char *backend, wtl_agree_fn fn, void *arg);
 
