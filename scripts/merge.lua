@@ -11,8 +11,8 @@ local core = wattle.core
 local spec = {
   name = "merge", positional = "OUT IN...", options = {},
   about = "Joins the results of shards (--shard I/N) into the folder OUT, which must be absent or empty: runs.csv, "
-    .. "epochs.csv, energy.csv, runs.json, and capacity.csv where the shards agree on it. The shards must be finished, "
-    .. "complete and of the same options.",
+    .. "epochs.csv, energy.csv, runs.json, trace.csv where there is one, and capacity.csv where the shards agree on it. "
+    .. "The shards must be finished, complete and of the same options.",
   notes = "The protocol's report on the whole: the protocol again with the same options, --resume and --out OUT.\n",
 }
 
@@ -48,6 +48,9 @@ local function read_shard(path)
     local file = ("%s/%s.csv"):format(path, name)
     shard[name] = columns_of(file, side.columns[name .. ".csv"])
     shard.rows[name] = need(results.read(file, shard[name]))
+  end
+  if core.exists(path .. "/trace.csv") then
+    shard.rows.trace = need(results.read(path .. "/trace.csv", results.trace))
   end
   if not side.finished_utc or #shard.rows.runs ~= side.runs then
     die("%s: shard %d of %d is not finished: %d of %d runs; go on with it first (--resume)", path, shard.index, shard.n,
@@ -121,7 +124,10 @@ end
 
 local function joined(shards, name)
   local all = {}
-  for _, s in ipairs(shards) do table.move(s.rows[name], 1, #s.rows[name], #all + 1, all) end
+  for _, s in ipairs(shards) do
+    local rows = s.rows[name] or {}
+    table.move(rows, 1, #rows, #all + 1, all)
+  end
   return all
 end
 
@@ -162,6 +168,8 @@ local function main()
   for _, name in ipairs { "epochs", "energy" } do
     need(results.write(("%s/%s.csv"):format(out, name), first[name], joined(shards, name)))
   end
+  local trace = joined(shards, "trace")
+  if #trace > 0 then need(results.write(out .. "/trace.csv", results.trace, trace)) end
   if capacity then need(core.write_file(out .. "/capacity.csv", capacity)) end
   need(core.write_file(out .. "/runs.json", core.json_encode(joined_sidecar(shards))))
   io.stdout:write(("%d runs of %d shards are in %s\n"):format(#rows, #shards, out))

@@ -120,7 +120,58 @@ test("an experiment: runs, stages, power at rest", function()
     local blink = domains[row.run_id]["package-0"].blink
     equal({ blink.energy_j, blink.method, blink.reason }, { nil, "missing", "below resolution" })
   end
+  -- The trace: power over time of what the counters count, with the stage that ran.
+  local last, joules, regions = {}, {}, {}
+  for _, row in ipairs(assert(results.read(scratch .. "/out/trace.csv", results.trace))) do
+    local key = row.run_id .. row.domain
+    check(row.domain ~= "processor" and row.t_s > (last[key] or 0))
+    joules[key] = (joules[key] or 0) + row.power_w * (row.t_s - (last[key] or 0))
+    last[key] = row.t_s
+    if row.region then regions[row.region] = true end
+  end
+  check(regions.train and not regions.run)
+  for _, row in ipairs(result.rows) do
+    local key = row.run_id .. "package-0"
+    check(last[key] > 0.2 and last[key] <= row.duration_s + 0.05, "the trace is not of the run")
+    near(joules[key] / last[key], domains[row.run_id]["package-0"].run.energy_j / row.duration_s, 8)
+  end
   check(median(coarse) < 0.1, "this machine is too busy to turn the counters smoothly") -- else nothing is proved
+end)
+
+-- Each run's rows of trace.csv begin anew and rise: none is there twice.
+local function traced_runs(folder)
+  local last, n = {}, 0
+  for _, row in ipairs(assert(results.read(folder .. "/trace.csv", results.trace))) do
+    local key = row.run_id .. row.domain
+    check(row.t_s > (last[key] or 0), "a run's trace is there twice")
+    if not last[key] and row.domain == "psys" then n = n + 1 end
+    last[key] = row.t_s
+  end
+  return n
+end
+
+test("a run that failed leaves no trace when it is run again; shards' traces are joined", function()
+  fake.tree(TREE)
+  local broken = true
+  local function options(name, shard)
+    return { name = "again", out = scratch .. "/" .. name, seeds = { 1, 2 }, idle_s = 0, progress = false, raise = false,
+             resume = true, shard = shard, factors = { { technique = "baseline" } }, run = function(case)
+               core.sleep(0.25)
+               if broken and case.seed == 2 then error("no such luck", 0) end
+             end }
+  end
+  local stderr = io.stderr
+  io.stderr = assert(io.open("/dev/null", "w"))
+  local first = wattle.experiment(options "again")
+  io.stderr:close()
+  io.stderr = stderr
+  equal(first.failed, 1)
+  broken = false
+  equal(wattle.experiment(options "again").failed, 0)
+  equal(traced_runs(scratch .. "/again"), 2)
+  for i = 1, 2 do equal(wattle.experiment(options("part" .. i, { i, 2 })).failed, 0) end
+  check(os.execute(("cd %s && '%s' merge whole part1 part2 >/dev/null"):format(scratch, program)))
+  equal(traced_runs(scratch .. "/whole"), 2)
 end)
 
 -- A real protocol. Its runs' times come from a meter between it and the real one (span.lua).
@@ -154,6 +205,8 @@ test("mei2025: every run is the curve's integral, and its stages add up", functi
     check(row.energy_train_j > 0)
   end
   check(said:find "energy", said)
+  local page, message = require("wattle.folder").read(out)
+  check(page and #page.trace > 0, message)
 end)
 
 os.execute("rm -rf " .. scratch)

@@ -1,6 +1,6 @@
 -- wattle.experiment{...}: runs a function over a grid (or a list) of cases and seeds, each under a
--- metered region, and appends one row a run to runs.csv, with epochs.csv, energy.csv and a sidecar
--- runs.json beside it. Columns and cells are results.lua's, sums over regions ledger.lua's, the folder's
+-- metered region, and appends one row a run to runs.csv, with epochs.csv, energy.csv, trace.csv (power over time,
+-- where counters measure it) and a sidecar runs.json beside it. Columns and cells are results.lua's, sums over regions ledger.lua's, the folder's
 -- files and what an earlier run left in them folder.lua's.
 --
 --   wattle.experiment{
@@ -275,7 +275,7 @@ local function sidecar(o, cases, cols, source, meter_text)
     command = command,
     meter = { source = source, description = meter_text },
     columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs),
-                ["energy.csv"] = types(results.energy) },
+                ["energy.csv"] = types(results.energy), ["trace.csv"] = types(results.trace) },
     notes = {
       "NA is missing; energy_j holds counters only, energy_est_j a model's figure.",
       "In energy.csv the region run is the whole run; every other region excludes those nested in it.",
@@ -337,7 +337,23 @@ local function energy_rows(id, book, source, whole_name)
   return rows
 end
 
----- power at rest ----
+---- power ----
+
+-- Intervals of a run's power, for trace.csv.
+local TRACED = 300
+
+-- The meter's record since `began` as rows: what the counters read, and the region that was open meanwhile.
+local function trace_rows(id, meter, began, book, whole_name)
+  local rows = {}
+  for _, x in ipairs(meter:recorded()) do
+    local region = book:region_at(began + (x.begin_s + x.end_s) / 2)
+    if x.source ~= "estimate" then
+      rows[#rows + 1] = { run_id = id, t_s = x.end_s, domain = x.domain, power_w = x.power_w,
+                          region = region ~= whole_name and region or nil }
+    end
+  end
+  return rows
+end
 
 -- {n, mean, sd} over n windows of seconds of rest; nil where a reading was missing, or the experiment takes none.
 local function rest(o, meter)
@@ -581,6 +597,8 @@ local function open_meter(meter)
       describe = function() return meter:describe() end,
       idle = function(_, seconds) return meter:idle(seconds) end,
       power = function() return meter:power() end,
+      record = function(_, n) return meter:record(n) end,
+      recorded = function() return meter:recorded() end,
     },
     __close = function() end,
   })
@@ -614,14 +632,18 @@ local function run_stage(o, stage, meter, source, files)
   local epochs = value and value.epoch_rows
   local misfit = epochs_misfit(epochs)
   if misfit then where.raise("experiment: %s: %s", name, misfit) end
-  return files:finish(id, epoch_rows(id, epochs), energy_rows(id, case.ledger, source, name))
+  return files:finish(id, { epochs = epoch_rows(id, epochs), energy = energy_rows(id, case.ledger, source, name),
+                            trace = {} })
 end
 
 -- One run: returns its row, which is in the files by then, and the power at rest after it. idle: that before it.
 local function run_one(o, run, meter, source, common, files, bar, idle)
   local case = new_case(run.case, o.out, meter)
   case.run_id, case.seed, case["repeat"], case.block = run.run_id, run.seed, run["repeat"], run.block
+  local began = core.now()
+  if files.trace then meter:record(TRACED) end
   local value, message, code = metered(o.run, case, "run")
+  local trace = files.trace and trace_rows(run.run_id, meter, began, case.ledger, "run")
   local rested, after = pcall(rest, o, meter)
   local stopped = not rested and after -- Ctrl-C: the run is done, so its row comes first
   if stopped then after = nil end
@@ -642,8 +664,9 @@ local function run_one(o, run, meter, source, common, files, bar, idle)
     full, value = row, nil
   end
   local ok
-  ok, message, code = files:finish(run.run_id, epoch_rows(run.run_id, value and value.epoch_rows),
-                                   energy_rows(run.run_id, case.ledger, source, "run"), full)
+  ok, message, code = files:finish(run.run_id, {
+    epochs = epoch_rows(run.run_id, value and value.epoch_rows),
+    energy = energy_rows(run.run_id, case.ledger, source, "run"), trace = trace }, full)
   if not ok then return nil, message, code end
   if stopped then error(stopped, 0) end
   return full, after
@@ -702,7 +725,8 @@ local function execute(o, reached)
 
   local files <close>, message, code = folder.open {
     path = o.out, resume = o.resume, side = side, planned = planned,
-    cols = { runs = cols, epochs = results.epochs, energy = results.energy },
+    cols = { runs = cols, epochs = results.epochs, energy = results.energy,
+             trace = told.method == "measured" and results.trace or nil },
   }
   if not files then return nil, message, code end
   local todo = missing_runs(runs, files.done)

@@ -1,16 +1,16 @@
 -- The folder of an experiment: one run's at a time, its tables appended whole, and what an earlier run of the same
 -- plan left there. Used by experiment and by scripts/merge.lua; what a run is, is experiment's.
 --
--- In it: .lock (who writes here now; it stays), runs.json (the sidecar), runs.csv and its children epochs.csv and
--- energy.csv, and what the protocol adds. The children's rows of a run are written before its row in runs.csv, so a
+-- In it: .lock (who writes here now; it stays), runs.json (the sidecar), runs.csv and its children epochs.csv,
+-- energy.csv and, where a counter was read, trace.csv, and what the protocol adds. The children's rows of a run are written before its row in runs.csv, so a
 -- row there means that all is there. What a killed run left of an unfinished one is cut before going on.
 local core = require("wattle").core
 local results = require "wattle.results"
 
 local folder = {}
 
-local CHILDREN = { "epochs", "energy" }
-local FILES = { "runs", "epochs", "energy" }
+local CHILDREN = { "epochs", "energy", "trace" }
+local FILES = { "runs", "epochs", "energy" } -- the trace is not always there
 
 ---- the sidecar ----
 
@@ -271,8 +271,8 @@ local function finished_rows(path, cols, planned, stages)
   ok, message, code = keep_rows(file, function(id) return done[id] ~= nil end)
   for _, name in ipairs(CHILDREN) do
     local child = ("%s/%s.csv"):format(path, name)
-    if ok then ok, message, code = mend(child, cols[name]) end
-    if ok then ok, message, code = keep_rows(child, function(id) return done[id] ~= nil or stages[id] ~= nil end) end
+    if ok and cols[name] then ok, message, code = mend(child, cols[name]) end
+    if ok and cols[name] then ok, message, code = keep_rows(child, function(id) return done[id] ~= nil or stages[id] ~= nil end) end
   end
   if not ok then return nil, message, code end
   return done
@@ -284,9 +284,10 @@ local Folder = {}
 Folder.__index = Folder
 
 function Folder:close()
-  for _, name in ipairs(FILES) do
+  for _, name in ipairs(CHILDREN) do
     if self[name] then self[name]:close() end
   end
+  if self.runs then self.runs:close() end
   self.lock:close()
 end
 Folder.__close = Folder.close
@@ -320,7 +321,7 @@ local function take_over(self, planned)
   return true
 end
 
--- folder.open{path =, resume =, side = sidecar, cols = {runs =, epochs =, energy =}, planned = {[run_id] = run}} ->
+-- folder.open{path =, resume =, side = sidecar, cols = {runs =, epochs =, energy =, trace = or nil}, planned = {[run_id] = run}} ->
 -- folder, or nil, message, code. Its fields: done {[run_id] = row} and stages {[id] = true} that an earlier run
 -- finished; resumed says whether there was one.
 function folder.open(o)
@@ -335,8 +336,8 @@ function folder.open(o)
   end })
   if resumed then ok, message, code = take_over(self, o.planned) end
   if ok then ok, message, code = self:write_sidecar() end
-  for _, name in ipairs(FILES) do
-    if ok then
+  for _, name in ipairs { "runs", table.unpack(CHILDREN) } do
+    if ok and o.cols[name] then
       self[name], message, code = core.appender(("%s/%s.csv"):format(o.path, name), results.header(o.cols[name]))
       ok = self[name]
     end
@@ -358,10 +359,12 @@ local function append(self, name, rows)
   return self[name]:add(table.concat(lines))
 end
 
--- All rows of one run, its own last; of a stage (without a row), and then the sidecar says that it is finished.
-function Folder:finish(id, epochs, energy, row)
-  local ok, message, code = append(self, "epochs", epochs)
-  if ok then ok, message, code = append(self, "energy", energy) end
+-- All rows of one run ({epochs =, energy =, trace =}), its own last; of a stage (without a row), and then the sidecar says that it is finished.
+function Folder:finish(id, children, row)
+  local ok, message, code = true, nil, nil
+  for _, name in ipairs(CHILDREN) do
+    if ok and self[name] then ok, message, code = append(self, name, children[name]) end
+  end
   if ok and row then ok, message, code = append(self, "runs", { row }) end
   if ok and not row then
     table.insert(self.side.stages, id)

@@ -1,6 +1,8 @@
 -- Adds up what the regions of one run cost. A ledger stands where a meter is expected (fit's meter
 -- option): ledger:region(name) opens a region of the meter and books its result under the name when it ends.
 -- A region's own share excludes regions nested in it, so that stages add up; "whole" figures include them.
+local core = require("wattle").core
+
 local ledger = {}
 
 local Ledger = {}
@@ -12,7 +14,7 @@ Region.__index = Region
 local EARLIER = "interrupted: a part ran in an earlier process"
 
 function ledger.new(meter)
-  return setmetatable({ meter = meter, entries = {}, order = {}, open = {} }, Ledger)
+  return setmetatable({ meter = meter, entries = {}, order = {}, open = {}, spans = {} }, Ledger)
 end
 
 -- Sums stay whole microseconds and microjoules, as the meter's figures are.
@@ -88,7 +90,9 @@ local function book(self, name, r)
 end
 
 function Ledger:region(name)
-  local region = setmetatable({ ledger = self, name = name, inner = self.meter:region(name) }, Region)
+  local span = { name = name, from = core.now(), to = math.huge }
+  local region = setmetatable({ ledger = self, name = name, inner = self.meter:region(name), span = span }, Region)
+  table.insert(self.spans, span)
   table.insert(self.open, region)
   return region
 end
@@ -105,6 +109,7 @@ function Region:stop()
   while not self.result do
     local last = table.remove(open)
     last.result = last.inner:stop()
+    last.span.to = core.now()
     book(last.ledger, last.name, last.result)
   end
   return self.result
@@ -124,6 +129,14 @@ function Ledger:lose(name)
   if entry then
     self.entries[name] = { region = name, method = "missing", lost = true, no_estimate = true, reason = EARLIER,
                            domains = {} }
+  end
+end
+
+-- The innermost region that was open at a time of core.now(); nil where none was.
+function Ledger:region_at(now)
+  for i = #self.spans, 1, -1 do
+    local span = self.spans[i]
+    if span.from <= now and now < span.to then return span.name end
   end
 end
 
