@@ -339,7 +339,7 @@ function draw.training(e, s)
       line.x[k], line.y[k] = k, i.mean
       if i.n > 1 then
         line.low[k], line.high[k] = i.low, i.high
-        banded = true
+        banded = banded or epochs.last > 1
       end
     end
     if epochs.last > 1 and next(line.y) then series[#series + 1] = line end

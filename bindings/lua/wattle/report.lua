@@ -119,6 +119,13 @@ local function group_title(s)
   return (table.concat(s.by, ", "):gsub(", level, level_unit", ""))
 end
 
+-- A cost and its ratio to the baseline.
+local function ratio_cells(cells, s, d, kind)
+  cells[#cells + 1] = text.number(d.value.mean, 2)
+  local v = d.verdict or {}
+  if s.baseline then cells[#cells + 1] = bracketed("%.3f", v.ratio, v.low, v.high, v.kind, kind) end
+end
+
 local function summary_table(s)
   local columns = { group_title(s), "seeds" }
   local cost = s.cost
@@ -131,10 +138,8 @@ local function summary_table(s)
     columns[#columns + 1] = TITLES[name] or name
     if s.baseline and name == s.accuracy then columns[#columns + 1] = DIFFERENCE[name] or "to baseline" end
   end
-  for _, name in ipairs(s.ratios) do
-    columns[#columns + 1] = TITLES[name] or name
-    if s.baseline then columns[#columns + 1] = "to baseline, ratio" end
-  end
+  if cost then columns[#columns + 1] = TITLES[cost] or cost end
+  if s.baseline and cost then columns[#columns + 1] = "to baseline, ratio" end
   if s.baseline and cost then columns[#columns + 1] = { "verdict", "left" } end
   local rows = {}
   for n, row in ipairs(s.rows) do
@@ -146,11 +151,7 @@ local function summary_table(s)
         cells[#cells + 1] = bracketed("%+.2f", i.mean, i.low, i.high, i.kind, kind)
       end
     end
-    for _, name in ipairs(s.ratios) do
-      cells[#cells + 1] = text.number(d[name].value.mean, 2)
-      local v = d[name].verdict or {}
-      if s.baseline then cells[#cells + 1] = bracketed("%.3f", v.ratio, v.low, v.high, v.kind, kind) end
-    end
+    if cost then ratio_cells(cells, s, d[cost], kind) end
     if s.baseline and cost then
       local v = d[cost].verdict or {}
       local verdict = v.ratio and v.verdict or ""
@@ -161,18 +162,32 @@ local function summary_table(s)
   return html_table(columns, rows)
 end
 
-local function resources_table(s)
-  if #s.means == 0 then return "" end
-  local columns, rows = { group_title(s) }, {}
-  for _, name in ipairs(s.means) do columns[#columns + 1] = TITLES[name] or name end
+-- What the groups are (sizes), or what they took (metered), as two tables that fit a page.
+local function means_table(s, metered, caption)
+  local columns, rows, ratios, means = { group_title(s) }, {}, {}, {}
+  for _, name in ipairs(metered and s.ratios or {}) do
+    if name ~= s.cost then -- which stands in the first table
+      ratios[#ratios + 1] = name
+      columns[#columns + 1] = TITLES[name] or name
+      if s.baseline then columns[#columns + 1] = "to baseline, ratio" end
+    end
+  end
+  for _, name in ipairs(s.means) do
+    if results.is_metered(name) == metered then
+      means[#means + 1] = name
+      columns[#columns + 1] = TITLES[name] or name
+    end
+  end
+  if #columns == 1 then return "" end
   for n, row in ipairs(s.rows) do
     rows[n] = { pictures.label(row, s.by) }
-    for _, name in ipairs(s.means) do
+    for _, name in ipairs(ratios) do ratio_cells(rows[n], s, s.details[n][name], row.spread) end
+    for _, name in ipairs(means) do
       table.insert(rows[n], DECIMALS[name] and text.number(row[name], DECIMALS[name])
                    or name:find "_[sj]$" and text.number(row[name], 1) or text.count(row[name]))
     end
   end
-  return html_table(columns, rows, "Means over seeds")
+  return html_table(columns, rows, caption)
 end
 
 -- "Verdicts on time, of 11 comparisons with the baseline: saves 2, inconclusive 9."
@@ -436,7 +451,7 @@ local STYLE = [[
 :root { color-scheme: light dark; --ink: #1c1d20; --soft: #5b5e66; --paper: #ffffff; --line: #d8d8d8; --tint: #f4f5f7 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e4e4; --soft: #a4a8b0; --paper: #17181c; --line: #3a3c42; --tint: #202228 } }
-body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif }
 h1 { font-size: 1.9rem; margin: 0 } h2 { font-size: 1.25rem; margin: 2.5rem 0 .6rem } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem }
 .lead, figcaption, caption, dt { color: var(--soft) } .lead { margin-top: .2rem }
@@ -451,7 +466,7 @@ dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .
 dd { margin: 0; overflow-wrap: anywhere } figure { margin: 1.5rem 0 } figure svg { max-width: 100%; height: auto }
 figcaption { font-size: .875rem; max-width: 48rem } pre { background: var(--tint); padding: .6rem .8rem; overflow-x: auto;
   font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere } ul { padding-left: 1.2rem; max-width: 48rem; font-size: .9rem }
-summary { cursor: pointer; color: var(--soft) } @media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .4rem } }
+p, dl { max-width: 54rem } summary { cursor: pointer; color: var(--soft) } @media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .4rem } }
 ]]
 
 -- report.html(folder [, {pictures = true, baseline = {column = value}}]) -> text, note; or nil, message, code where the
@@ -483,7 +498,8 @@ function report.html(path, o)
             verdicts_text(s), capacity_text(e)),
     section("Pictures", drawn),
     section("How to read it", notes(e, s)),
-    section("Size and cost", #e.runs > 0 and resources_table(s) or ""),
+    section("Size and cost", #e.runs > 0 and means_table(s, false, "Size and quality, means over seeds")
+            .. means_table(s, true, "Time, energy and memory, means over seeds") or ""),
     section("What was asked", asked(e, s)),
     section("Runs that did not end well", bad_runs(e)),
     section("Every run", #e.runs > 0 and all_runs(e, s) or ""),
