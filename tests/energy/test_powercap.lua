@@ -329,6 +329,15 @@ test("an absent zone is missing however the program is started: descriptor 0 is 
   equal(said("exec 2>&1; 'PROGRAM' SCRIPT <&- 2>&-", PRINT), want)
 end)
 
+test("so it is in the stock interpreter, which leaves descriptor 0 closed", function()
+  if (os.getenv "WATTLE_SANITIZE" or "") ~= "" then return end -- a sanitized module needs a sanitized interpreter
+  fake.tree { { "intel-rapl:0", "package-0", 5 }, { "intel-rapl:0:2", "dram", false } }
+  local lua = ("LUA_CPATH_5_4='%s/?.so' lua5.4 SCRIPT"):format(os.getenv "WATTLE_BUILD")
+  local text = said(lua .. " <&-", PRINT)
+  check(text:find("powercap\tdram-0\ttrue\tmissing\tnil\tdram-0: energy_uj: No such file", 1, true), text)
+  check(text:find("powercap\tpackage-0\ttrue\tmeasured\t0.0\t", 1, true), text)
+end)
+
 -- Root without the right to read what it may not.
 local BARE = "setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all --ambient-caps=-all "
 
