@@ -26,35 +26,17 @@ local function need(v, message)
   return v
 end
 
--- runs.json's types as a list of columns in the order of the file's header.
-local function columns_of(path, types)
-  local lines = need(core.csv_read(path))
-  local cols = {}
-  for i, name in ipairs(lines[1] or {}) do
-    if not types[name] then die("%s: runs.json does not know its column '%s'", path, name) end
-    cols[i] = { name = name, type = types[name] }
-  end
-  return cols
-end
-
 -- Everything of one shard, locked meanwhile: a run that still writes there is no shard to join.
 local function read_shard(path)
   if not core.exists(path .. "/runs.json") then die("%s: holds no runs.json", path) end
   local lock = need(core.lock(path))
-  local side = need(folder.read_sidecar(path))
+  local shard = need(folder.read(path))
+  local side = shard.side
   if type(side.shard) ~= "table" or #side.shard ~= 2 then die("%s: is no shard: it was run without --shard", path) end
-  local shard = { path = path, lock = lock, side = side, index = side.shard[1], n = side.shard[2], rows = {} }
-  for _, name in ipairs { "runs", "epochs", "energy" } do
-    local file = ("%s/%s.csv"):format(path, name)
-    shard[name] = columns_of(file, side.columns[name .. ".csv"])
-    shard.rows[name] = need(results.read(file, shard[name]))
-  end
-  if core.exists(path .. "/trace.csv") then
-    shard.rows.trace = need(results.read(path .. "/trace.csv", results.trace))
-  end
-  if not side.finished_utc or #shard.rows.runs ~= side.runs then
+  shard.lock, shard.index, shard.n = lock, side.shard[1], side.shard[2]
+  if not side.finished_utc or #shard.runs ~= side.runs then
     die("%s: shard %d of %d is not finished: %d of %d runs; go on with it first (--resume)", path, shard.index, shard.n,
-        #shard.rows.runs, side.runs)
+        #shard.runs, side.runs)
   end
   return shard
 end
@@ -68,7 +50,7 @@ local function check_together(shards)
     local where, a, b = folder.difference(first.side, s.side, { shard = true })
     if where then die("%s and %s are not of one plan: %s is %s and %s", first.path, s.path, where, a, b) end
     for _, name in ipairs { "runs", "epochs", "energy" } do
-      if results.header(s[name]) ~= results.header(first[name]) then
+      if results.header(s.cols[name]) ~= results.header(first.cols[name]) then
         die("%s and %s: the columns of %s.csv differ", first.path, s.path, name)
       end
     end
@@ -87,7 +69,7 @@ end
 local function check_rows(shards)
   local seen, start = {}, {}
   for _, s in ipairs(shards) do
-    for _, row in ipairs(s.rows.runs) do
+    for _, row in ipairs(s.runs) do
       local other = seen[row.run_id]
       if other then die("run '%s' is in %s and in %s", row.run_id, other.path, s.path) end
       seen[row.run_id] = s
@@ -125,7 +107,7 @@ end
 local function joined(shards, name)
   local all = {}
   for _, s in ipairs(shards) do
-    local rows = s.rows[name] or {}
+    local rows = s[name] or {}
     table.move(rows, 1, #rows, #all + 1, all)
   end
   return all
@@ -164,9 +146,9 @@ local function main()
   local lock <close> = need(core.lock(out))
   local first = shards[1]
   -- The sidecar last: it is what makes the folder results to go on from.
-  need(results.write(out .. "/runs.csv", first.runs, rows))
+  need(results.write(out .. "/runs.csv", first.cols.runs, rows))
   for _, name in ipairs { "epochs", "energy" } do
-    need(results.write(("%s/%s.csv"):format(out, name), first[name], joined(shards, name)))
+    need(results.write(("%s/%s.csv"):format(out, name), first.cols[name], joined(shards, name)))
   end
   local trace = joined(shards, "trace")
   if #trace > 0 then need(results.write(out .. "/trace.csv", results.trace, trace)) end

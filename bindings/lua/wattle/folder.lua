@@ -75,8 +75,9 @@ local function sidecar_misfit(side)
   end
 end
 
--- folder.read(path) -> {path, side (runs.json), columns (of runs.csv), runs, epochs, energy: rows, in the order of the
--- plan; capacity and trace: rows, where there are such files}, or nil, message, code; the message names file and line.
+-- folder.read(path) -> {path, side (runs.json), runs, epochs, energy: rows, in the order of the plan; cols {runs, epochs,
+-- energy}: their columns, columns: those of runs; capacity and trace: rows, where there are such files}, or nil,
+-- message, code; the message names file and line.
 -- Nothing is changed, and no lock is needed: rows are appended whole.
 function folder.read(path)
   local there, kind = core.exists(path)
@@ -88,13 +89,13 @@ function folder.read(path)
   if not side then return nil, message, code end
   local misfit = sidecar_misfit(side)
   if misfit then return nil, ("%s/runs.json: %s"):format(path, misfit), "format" end
-  local out = { path = path, side = side }
+  local out = { path = path, side = side, cols = {} }
   for _, name in ipairs(FILES) do
     local rows, cols, why = read_table(("%s/%s.csv"):format(path, name), side.columns[name .. ".csv"])
     if not rows then return nil, cols, why end
-    out[name] = rows
-    if name == "runs" then out.columns = cols end
+    out[name], out.cols[name] = rows, cols
   end
+  out.columns = out.cols.runs
   for _, name in ipairs { "capacity", "trace" } do
     local file = ("%s/%s.csv"):format(path, name)
     if core.exists(file) then
