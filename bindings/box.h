@@ -170,5 +170,7 @@ bool wl_host_allocations(lua_State *L, uint64_t *n);
 bool wl_host_fail_at(lua_State *L, uint64_t n);
 void wl_host_attach(lua_State *L, wtl_ctx *core); /* NULL: the context is gone */
 void wl_host_interrupt_taken(lua_State *L);       /* an error was raised for Ctrl-C: no second one */
+void wl_host_step_ended(lua_State *L);            /* what Ctrl-C then says */
+void wl_host_interrupt_clear(lua_State *L);       /* a pending one is forgotten */
 
 #endif

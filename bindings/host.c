@@ -16,6 +16,7 @@ struct wattle_host {
   uint64_t fuse;           /* requests left until they fail; 0: off, 1: the next and all after */
   wtl_ctx *core;           /* once wattle was required */
   volatile sig_atomic_t raised; /* "interrupted!" was raised since the last call began */
+  bool stepped;                 /* a training step ended since the last call began */
   char home[WL_PATH_MAX];
   char *message;
 };
@@ -69,11 +70,23 @@ void wl_host_attach(lua_State *L, wtl_ctx *core) {
   if (h) h->core = core;
 }
 
+void wl_host_step_ended(lua_State *L) {
+  wattle_host *h = host_of(L);
+  if (h) h->stepped = true;
+}
+
 void wl_host_interrupt_taken(lua_State *L) {
   wattle_host *h = host_of(L);
   if (!h) return;
   lua_sethook(h->L, NULL, 0, 0);
   h->raised = 1;
+}
+
+void wl_host_interrupt_clear(lua_State *L) {
+  wattle_host *h = host_of(L);
+  if (!h) return;
+  lua_sethook(h->L, NULL, 0, 0);
+  if (h->core) wtl_interrupt(h->core, 0);
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
@@ -84,7 +97,7 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
     if (h->core) wtl_interrupt(h->core, 0);
     h->raised = 1;
   }
-  luaL_error(L, "interrupted!");
+  luaL_error(L, "interrupted!%s", h && h->stepped ? " Between training steps: a model is as its last whole step left it" : "");
 }
 
 void wattle_host_interrupt(wattle_host *h) {
@@ -135,6 +148,7 @@ int wattle_host_call(wattle_host *h, int n_args, int n_results) {
   lua_pushcfunction(h->L, on_error);
   lua_insert(h->L, handler);
   h->raised = 0;
+  h->stepped = false;
   int status = lua_pcall(h->L, n_args, n_results, handler);
   lua_remove(h->L, handler);
   if (status != LUA_OK) keep_message(h);

@@ -305,7 +305,8 @@ void wl_op_help(lua_State *L, wtl_text *t, const wtl_op *op) {
     wl_try(L, c, wtl_text_add(t, "%s%s", i ? ", " : n ? ", {" : "{", s->name));
     wl_try(L, c, help_default(t, s));
   }
-  wl_try(L, c, wtl_text_add(t, "%s) -> %d\n", wtl_op_attrs(op) ? "}" : "", wtl_op_outputs(op)));
+  wl_try(L, c, wtl_text_add(t, "%s) -> %s\n", wtl_op_attrs(op) ? "}" : "",
+                            wtl_op_outputs(op) == 1 ? "y" : "2 results"));
   wl_try(L, c, wtl_text_add(t, "  %s\n  %s\n", wtl_op_formula(op), wtl_op_help(op)));
 }
 

@@ -120,6 +120,7 @@ static int plan_step(lua_State *L) {
   wtl_step s;
   int n = read_inputs(L, 2, lua_gettop(L), in);
   wl_try(L, b->ctx, wtl_plan_step(b->obj, in, n, &s));
+  wl_host_step_ended(L);
   return push_step(L, &s);
 }
 

@@ -1,5 +1,6 @@
 /* lib.c - the one list of the binding's modules, and what require "wattle" does: bind them all, find share/wattle, and
- * let lua/wattle/init.lua finish the table. Every function bound is in a table with its help; core.help reads it. */
+ * let lua/wattle/init.lua finish the table. Every function bound is in a table with its help; core.documentation
+ * reads it (and lua/wattle/help.lua that). */
 #include "box.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static const wl_fn *find_fn(const wl_fn *f, const char *name) {
   return NULL;
 }
 
-/* "zeros", "ops.help", "tensor:shape". */
+/* "zeros", "ops.list", "tensor:shape". */
 static const wl_fn *find_help(const char *name) {
   const char *dot = strchr(name, '.'), *colon = strchr(name, ':');
   for (const wl_module *const *m = wl_modules; *m; m++) {
@@ -45,38 +46,37 @@ static const wl_fn *find_help(const char *name) {
   return NULL;
 }
 
-static void add_names(lua_State *L, luaL_Buffer *b, const char *prefix, const wl_fn *f) {
-  (void)L;
+static void add_names(lua_State *L, const char *prefix, const wl_fn *f) {
   for (; f && f->name; f++) {
-    luaL_addstring(b, prefix);
-    luaL_addstring(b, f->name);
-    luaL_addchar(b, ' ');
+    lua_pushfstring(L, "%s%s", prefix, f->name);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
   }
 }
 
-static int help_all(lua_State *L) {
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  for (const wl_module *const *m = wl_modules; *m; m++) {
-    luaL_addstring(&b, (*m)->area);
-    luaL_addstring(&b, ": ");
-    add_names(L, &b, "", (*m)->shared);
-    add_names(L, &b, "", (*m)->core);
-    add_names(L, &b, "ops.", (*m)->functions);
-    for (const wl_class *const *k = (*m)->classes; k && *k; k++) {
-      char prefix[64];
+/* {{area =, names...}, ...} */
+static int all_names(lua_State *L) {
+  char prefix[64];
+  lua_newtable(L);
+  for (int i = 0; wl_modules[i]; i++) {
+    const wl_module *m = wl_modules[i];
+    lua_newtable(L);
+    lua_pushstring(L, m->area);
+    lua_setfield(L, -2, "area");
+    add_names(L, "", m->shared);
+    add_names(L, "", m->core);
+    add_names(L, "ops.", m->functions);
+    for (const wl_class *const *k = m->classes; k && *k; k++) {
       snprintf(prefix, sizeof prefix, "%s:", (*k)->name);
-      add_names(L, &b, prefix, (*k)->methods);
-      add_names(L, &b, prefix, (*k)->more);
+      add_names(L, prefix, (*k)->methods);
+      add_names(L, prefix, (*k)->more);
     }
-    luaL_addchar(&b, '\n');
+    lua_rawseti(L, -2, i + 1);
   }
-  luaL_pushresult(&b);
   return 1;
 }
 
-static int help(lua_State *L) {
-  if (lua_isnoneornil(L, 1)) return help_all(L);
+static int documentation(lua_State *L) {
+  if (lua_isnoneornil(L, 1)) return all_names(L);
   const char *name = luaL_checkstring(L, 1), *last = strpbrk(name, ".:");
   const wl_fn *f = find_help(name);
   if (f) {
@@ -116,8 +116,9 @@ static int nearest(lua_State *L) {
 }
 
 static const wl_fn core[] = {
-  { "help", help, "(name?) -> text or nil",
-    "What a function does: \"zeros\", \"tensor:reshape\", \"ops.conv2d\". Without a name: all names." },
+  { "documentation", documentation, "(name?) -> text or nil",
+    "What a function of the C core does: \"zeros\", \"tensor:reshape\", \"ops.conv2d\". Without a name: {{area =, names...}, ...}. "
+    "wattle.help asks this, and the comments of what is Lua." },
   { "nearest", nearest, "(word, {names}) -> name or nil", "The name at the least edit distance, if one is near." },
   { NULL, NULL, NULL, NULL }
 };

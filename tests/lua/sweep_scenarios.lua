@@ -153,7 +153,8 @@ S.seed = function() return core.seed() end
 S.uniform = function() return core.uniform(wattle.zeros{ 3 }, 1, "a", "b", 0, -1, 1) end
 S.normal = function() return core.normal(wattle.zeros{ 3 }, 1, "a", "b", 0, 0, 1) end
 S.permutation = function() return core.permutation(1, "a", "b", 0, 9) end
-S.help = function() return core.help "zeros", core.help(), core.help "ops.conv2d" end
+S.help = function() return core.help "zeros", core.help(), core.help "nn.Conv2d", core.help "no such name" end
+S.documentation = function() return core.documentation "zeros", core.documentation(), core.documentation "ops.conv2d" end
 S.nearest = function() return core.nearest("strid", { "padding", "stride" }) end
 S.check_options = function() return core.check_options({ a = 1 }, { "a", "b" }, "x") end
 S["ops.help"] = function() return ops.help "conv2d" end
@@ -408,7 +409,7 @@ end
 S["meter:close"] = function() return meter():close() end
 S["region:stop"] = function() return meter():region "x":stop().method end
 S["region:close"] = function() return meter():region "x":close() end
-S["text:close"] = function() return core.help "ops.relu" end -- boxes of single calls
+S["text:close"] = function() return core.documentation "ops.relu" end -- boxes of single calls
 S["holder:close"] = function() return core.csv_read(path "table.csv") end
 S["dict:close"] = function() return wattle.load(path "saved.safetensors") end
 S["metadata:close"] = S["dict:close"]
@@ -468,6 +469,7 @@ S["nn.init.calculate_gain"] = function() return nn.init.calculate_gain "relu" en
 
 S["module:forward"] = function() return net:forward(batch) end
 S["module:init"] = function() return nn.ReLU():init() end
+S["module:__names"] = function() return getmetatable(net).__names(net) end
 S["module:parameters"] = function() return #net:parameters() end
 S["module:named_parameters"] = function()
   local list = {}

@@ -612,7 +612,7 @@ os.remove(scratch)
 
 test("every function of every table has help", function()
   for name, f in pairs(core) do
-    if type(f) == "function" and name ~= "check_options" then check(core.help(name), "core." .. name) end
+    if type(f) == "function" then check(core.help(name), "core." .. name) end
   end
   for name in pairs(ops) do check(core.help("ops." .. name), "ops." .. name) end
   for class, methods in pairs(core.classes) do
@@ -620,10 +620,10 @@ test("every function of every table has help", function()
   end
   check(core.help("tensor:reshape"):find "contiguous")
   check(core.help("tensor:relu"):find "Rectifier")
-  check(ops.help("conv2d"):find("conv2d(x, w, b?, {stride = 1, padding = 0, dilation = 1, groups = 1}) -> 1", 1, true)
+  check(ops.help("conv2d"):find("conv2d(x, w, b?, {stride = 1, padding = 0, dilation = 1, groups = 1}) -> y", 1, true)
         or ops.help("conv2d"):find "stride = 1", ops.help "conv2d")
   equal(core.help "no such thing", nil)
-  check(core.help():find "zeros")
+  check(core.help():find "Tensors: made")
   equal(core.nearest("strid", { "padding", "stride" }), "stride")
   equal(core.nearest("qqq", { "padding", "stride" }), nil)
 end)

@@ -147,6 +147,7 @@ local function wrap(text, n)
   return lines
 end
 
+-- cli.help(spec) -> the text of --help.
 function cli.help(spec)
   local rest = spec.positional and " " .. spec.positional or ""
   local out = { ("Usage: wattle %s [options]%s\n"):format(spec.name, rest) }

@@ -17,6 +17,7 @@ local data = {}
 local Dataset = {}
 Dataset.__index = Dataset
 Dataset.__name = "wattle.data.dataset"
+util.classes.dataset = Dataset
 
 function Dataset:__len()
   return self.size

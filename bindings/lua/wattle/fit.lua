@@ -254,6 +254,13 @@ local function must(value, message)
   if value == nil then error(message, 0) end
 end
 
+-- After Ctrl-C: how far it came. Steps are never cut, so the model can be used, trained on or saved.
+local function tell_interrupted(run, history, e)
+  if not e or core.error_code(e) ~= "interrupted" then return end
+  error(("%sinterrupted! fit: %d steps were done, in epoch %d of %d; the model is as the last of them left it"):format(
+    where.user(), run.steps, math.min(#history + 1, run.epochs), run.epochs), 0)
+end
+
 -- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
 --   model          a module; it is trained in place
 --   data           {train = data set, val = data set}; val may be absent
@@ -285,6 +292,7 @@ end
 function fit.fit(o)
   local run, history = begin(o), { status = "ok" }
   if o.checkpoint then must(checkpoint.read(o.checkpoint, run, history)) end
+  local told <close> = setmetatable({}, { __close = function(_, e) tell_interrupted(run, history, e) end })
   local bar <close> = progress.new{ total = run.epochs, label = "fit", enabled = o.progress ~= false, meter = o.meter }
   while #history < run.epochs and history.status == "ok" and not history.stopped do
     local epoch = #history + 1

@@ -29,7 +29,7 @@ local nn = {
 for name, layer in pairs(require "wattle.nn.layers") do nn[name] = layer end
 
 -- Functional forms: nn.relu(x) is wattle.ops.relu(x). What exists nowhere is an error with the nearest name.
-return setmetatable(nn, { __index = function(_, name)
+return setmetatable(nn, { __names = wattle.ops.list, __index = function(_, name)
   local op = rawget(wattle.ops, name)
   if op then return op end
   local names = util.sorted_keys(nn)

@@ -12,6 +12,7 @@ local util = require "wattle.util"
 local progress = {}
 local Bar = {}
 Bar.__index = Bar
+util.classes.bar = Bar
 
 -- Seconds as "0:07", "12:34" or "1:02:03".
 function progress.duration(seconds)

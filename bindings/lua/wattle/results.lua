@@ -58,12 +58,14 @@ function results.is_metered(name)
   return name:find "_[sjw]$" ~= nil or name == "peak_rss_bytes"
 end
 
+-- results.names(cols) -> the columns' names, in order.
 function results.names(cols)
   local out = {}
   for i, c in ipairs(cols) do out[i] = c.name end
   return out
 end
 
+-- results.find(cols, name) -> the column of that name, or nil.
 function results.find(cols, name)
   for i, c in ipairs(cols) do
     if c.name == name then return c, i end
@@ -170,6 +172,7 @@ function results.line(cols, row)
   return table.concat(cells, ",") .. "\n"
 end
 
+-- results.header(cols) -> the first line of a file with these columns.
 function results.header(cols)
   return table.concat(results.names(cols), ",")
 end

@@ -99,6 +99,7 @@ end
 
 local Plateau = {}
 Plateau.__index = Plateau
+util.classes.plateau = Plateau
 function Plateau:__call() return self.lr end
 
 -- One epoch's loss: after more than `patience` epochs without one below best (1 - threshold), the rate falls.
@@ -120,10 +121,12 @@ function Plateau:state()
   return { lr = self.lr, waited = self.waited, best = self.best < math.huge and self.best or nil }
 end
 
+-- Puts back what state() gave.
 function Plateau:load_state(state)
   self.lr, self.waited, self.best = state.lr, state.waited, state.best or math.huge
 end
 
+-- The options it was made with.
 function Plateau:options() return self.given end
 
 -- schedule.plateau{lr =, factor = 0.1, patience = 10, threshold = 1e-4, min_lr = 0} (torch ReduceLROnPlateau, mode

@@ -8,6 +8,7 @@ stats.margin = 0.05 -- two means closer than this share count as equal, if it is
 
 ---- summaries ----
 
+-- stats.mean(x): of a list of numbers.
 function stats.mean(x)
   local sum = 0.0
   for _, v in ipairs(x) do sum = sum + v end
@@ -22,6 +23,7 @@ function stats.sd(x)
   return math.sqrt(sum / (#x - 1))
 end
 
+-- stats.median(x): of a list of numbers; the mean of the middle two where their count is even.
 function stats.median(x)
   if #x == 0 then return nil end
   local s = table.move(x, 1, #x, 1, {})
@@ -38,11 +40,11 @@ end
 
 ---- Student's t ----
 
--- Logarithm of the gamma function for x > 0 (Lanczos, g = 7, 9 terms).
 local LANCZOS = {
   676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
   12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
 }
+-- stats.lgamma(x): the logarithm of the gamma function for x > 0 (Lanczos, g = 7, 9 terms).
 local function lgamma(x)
   if x < 0.5 then return math.log(math.pi / math.sin(math.pi * x)) - lgamma(1 - x) end
   x = x - 1

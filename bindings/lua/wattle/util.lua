@@ -4,6 +4,9 @@ local where = require "wattle.where"
 
 local util = {}
 
+-- Classes of objects that are Lua tables, by the name that help gives them: name -> methods. Each file adds its own.
+util.classes = {}
+
 -- The string keys of a table, sorted.
 function util.sorted_keys(t)
   local keys = {}

@@ -380,9 +380,10 @@ function module.Module:compile(o)
   local plan = core.compile(graph, { optimizer = spec.optimizer, backend = o.backend, gradients = o.gradients,
                                      keep_values = o.keep_values, seed = o.seed })
   details[plan] = plan_detail(entries, spec, o.gradients)
-  local methods = debug.getmetatable(plan).__index
-  methods.gradients, methods.state, methods.load_state = gradients, state, load_state
   return plan
 end
+
+local methods = core.classes.plan
+methods.gradients, methods.state, methods.load_state = gradients, state, load_state
 
 return losses

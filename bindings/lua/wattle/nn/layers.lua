@@ -415,6 +415,7 @@ end
 -- #container how many.
 local Container = module.class "Container"
 Container.positions = true
+util.classes.container = Container
 
 local function children(what, ...)
   local list = { ... }

@@ -34,6 +34,7 @@ local function is_param(v)
   return debug.getmetatable(v) == param_type
 end
 
+-- nn.is_module(v) -> whether v is an instance of a class of modules.
 local function is_module(v)
   return type(v) == "table" and rawget(v, RECORD) ~= nil
 end
@@ -301,6 +302,20 @@ function instance.__pairs(module)
   end
 end
 
+-- Fields and methods, for completion.
+function instance.__names(module)
+  local record = rawget(module, RECORD)
+  local list, class = table.move(record.order, 1, #record.order, 1, {}), record.class
+  while class do
+    for name, v in next, class do
+      if type(v) == "function" and name ~= "init" and name ~= "extra_repr" then list[#list + 1] = name end
+    end
+    local meta = getmetatable(class)
+    class = meta and meta.__index
+  end
+  return list
+end
+
 -- As PyTorch prints: Name(options), or the children one a line.
 function instance.__tostring(module)
   local record = rawget(module, RECORD)
@@ -401,6 +416,7 @@ function Module:train(on)
   return self
 end
 
+-- model:eval(): evaluation mode, as train(false). Returns the model.
 function Module:eval()
   return self:train(false)
 end
@@ -556,6 +572,8 @@ function Module:clone()
   end
   return copy(self)
 end
+
+util.classes.model = Module
 
 -- Puts new where old is, at every place below root. Fields keep their order.
 local function replace(root, old, new)
