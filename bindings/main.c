@@ -240,12 +240,6 @@ static void set_arg(lua_State *L, const program *p) {
   lua_setglobal(L, "arg");
 }
 
-/* The REPL of a person who typed wattle alone has wattle at hand. */
-static void greet(program *p) {
-  fputs(version_text, stdout);
-  if (run_library(p, "wattle")) fputs("wattle is loaded; wattle.core.help() lists what there is. Ctrl-D ends.\n", stdout);
-}
-
 /* Everything, protected, so that memory gone is a message too. */
 static int protected_main(lua_State *L) {
   program *p = lua_touserdata(L, 1);
@@ -261,11 +255,11 @@ static int protected_main(lua_State *L) {
   bool dashes = p->o.script > 1 && strcmp(p->argv[p->o.script - 1], "--") == 0;
   if (script && !run_script(p, p->argv[p->o.script], dashes)) return 0;
   if (p->o.interactive) {
-    wl_repl(p->host);
+    wl_repl(p->host, false);
   } else if (!script && !p->o.chunks && !p->o.version) {
     if (isatty(STDIN_FILENO)) {
-      greet(p);
-      wl_repl(p->host);
+      fputs(version_text, stdout);
+      wl_repl(p->host, true);
     } else if (!run(p, luaL_loadfile(L, NULL), 0, 0)) {
       return 0;
     }

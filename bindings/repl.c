@@ -1,5 +1,6 @@
-/* repl.c - the prompt: a line is run as an expression if it is one, otherwise as a statement; a chunk that ends too
- * early goes on on the next line; values are printed. Plain lines, no editing. */
+/* repl.c - the prompt's loop: a line is run as an expression if it is one, otherwise as a statement; a chunk that ends
+ * too early goes on on the next line; values are printed. From a pipe or a file all is as lua does it. At a terminal
+ * lines come from edit.c, and lua/wattle/repl.lua shows values and errors, answers ?name and completes. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,19 +8,30 @@
 #include "box.h"
 #include "program.h"
 
-static void show_prompt(lua_State *L, bool first) {
-  int top = lua_gettop(L);
-  if (lua_getglobal(L, first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL) fputs(first ? "> " : ">> ", stdout);
-  else fputs(luaL_tolstring(L, -1, NULL), stdout);
-  fflush(stdout);
-  lua_settop(L, top);
+typedef struct repl {
+  wattle_host *host;
+  lua_State *L;
+  bool helped;   /* wattle.repl is there */
+  wl_edit *edit; /* NULL: plain lines */
+} repl;
+
+/* Pushes _PROMPT or _PROMPT2 as text. */
+static const char *push_prompt(lua_State *L, bool first) {
+  if (lua_getglobal(L, first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL) lua_pushstring(L, first ? "> " : ">> ");
+  else luaL_tolstring(L, -1, NULL);
+  lua_remove(L, -2);
+  return lua_tostring(L, -1);
 }
 
+/* ---- reading ---------------------------------------------------------------------------------------- */
+
 /* Pushes a line without its newline; false at the end of input. A line dropped by Ctrl-C sets *dropped and is empty. */
-static bool read_line(lua_State *L, bool first, bool *dropped) {
+static bool read_plain(lua_State *L, bool first, bool *dropped) {
   char part[1024];
   luaL_Buffer b;
-  show_prompt(L, first);
+  fputs(push_prompt(L, first), stdout);
+  fflush(stdout);
+  lua_pop(L, 1);
   luaL_buffinit(L, &b);
   wl_prompt_guard(true);
   bool some = false;
@@ -45,6 +57,22 @@ static bool read_line(lua_State *L, bool first, bool *dropped) {
   return some;
 }
 
+static bool read_line(repl *r, bool first, bool *dropped) {
+  size_t n;
+  if (!r->edit) return read_plain(r->L, first, dropped);
+  const char *prompt = push_prompt(r->L, first);
+  wl_prompt_guard(true);
+  const char *line = wl_edit_line(r->edit, prompt, &n, dropped);
+  wl_prompt_guard(false);
+  wl_prompt_dropped();
+  lua_pop(r->L, 1);
+  if (!line && !*dropped) return false;
+  if (*dropped) n = 0;
+  if (n > 0 && line[n - 1] == '\n') n--;
+  lua_pushlstring(r->L, line ? line : "", n);
+  return true;
+}
+
 static int compile(lua_State *L, int text) {
   size_t n;
   const char *s = lua_tolstring(L, text, &n);
@@ -58,17 +86,37 @@ static bool incomplete(lua_State *L, int status) {
   return s && n >= 5 && strcmp(s + n - 5, "<eof>") == 0;
 }
 
+static void keep(repl *r, int text) {
+  if (r->edit) wl_edit_keep(r->edit, lua_tostring(r->L, text));
+}
+
+/* ?name becomes a function that answers. */
+static int compile_question(lua_State *L) {
+  wl_repl_function(L, "question");
+  lua_pushvalue(L, 1);
+  return lua_pcall(L, 1, 1, 0);
+}
+
 /* Leaves a function or an error message as the only value; -1 at the end of input. */
-static int read_chunk(lua_State *L) {
+static int read_chunk(repl *r) {
+  lua_State *L = r->L;
   bool dropped;
-  lua_settop(L, 0);
+  int status;
   do {
     lua_settop(L, 0);
-    if (!read_line(L, true, &dropped)) return -1;
+    if (!read_line(r, true, &dropped)) return -1;
   } while (dropped);
   const char *line = lua_tostring(L, 1);
+  if (r->helped && line[strspn(line, " \t")] == '?') {
+    keep(r, 1);
+    status = compile_question(L);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    return status;
+  }
   lua_pushfstring(L, "return %s", line[0] == '=' ? line + 1 : line);
-  int status = compile(L, 2);
+  status = compile(L, 2);
+  if (status == LUA_OK) keep(r, 1);
   if (status != LUA_OK && line[0] == '=') {
     lua_copy(L, 2, 1); /* "= x" is "return x", also in what follows */
   }
@@ -77,8 +125,8 @@ static int read_chunk(lua_State *L) {
     status = compile(L, 1);
     while (incomplete(L, status)) {
       lua_settop(L, 1);
-      bool more = read_line(L, false, &dropped);
-      if (dropped) return read_chunk(L);
+      bool more = read_line(r, false, &dropped);
+      if (dropped) return read_chunk(r);
       if (!more) {
         status = compile(L, 1); /* the message again */
         break;
@@ -88,13 +136,16 @@ static int read_chunk(lua_State *L) {
       lua_concat(L, 3);
       status = compile(L, 1);
     }
+    keep(r, 1);
   }
   lua_replace(L, 1);
   lua_settop(L, 1);
   return status;
 }
 
-static void print_values(lua_State *L) {
+/* ---- showing ------------------------------------------------------------------------------------------ */
+
+static void print_plain(lua_State *L) {
   int n = lua_gettop(L);
   if (n == 0) return;
   luaL_checkstack(L, LUA_MINSTACK, "too many results to print");
@@ -106,13 +157,73 @@ static void print_values(lua_State *L) {
   }
 }
 
-void wl_repl(wattle_host *h) {
-  lua_State *L = wattle_host_state(h);
-  for (int status; (status = read_chunk(L)) != -1;) {
-    if (status == LUA_OK) status = wl_guarded_call(h, 0, LUA_MULTRET);
-    if (status == LUA_OK) print_values(L);
-    else wl_print_error(NULL, lua_tostring(L, -1));
+static void show_error(repl *r) {
+  lua_State *L = r->L;
+  if (r->helped) {
+    wl_repl_function(L, "explain");
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) lua_pop(L, 1); /* as it is, then */
   }
+  wl_print_error(NULL, lua_tostring(L, -1));
+}
+
+/* The values on the stack, by wattle.repl at a terminal; Ctrl-C ends what is long. */
+static void print_values(repl *r) {
+  lua_State *L = r->L;
+  int n = lua_gettop(L);
+  if (!r->helped) {
+    print_plain(L);
+    return;
+  }
+  if (n == 0) return;
+  luaL_checkstack(L, LUA_MINSTACK, "too many results to print");
+  wl_repl_function(L, "show");
+  lua_insert(L, 1);
+  if (wl_guarded_call(r->host, n, 0) != LUA_OK) show_error(r);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------- */
+
+static const char repl_key[] = "wattle.repl"; /* in the registry, whatever becomes of package.loaded */
+
+void wl_repl_function(lua_State *L, const char *name) {
+  lua_getfield(L, LUA_REGISTRYINDEX, repl_key);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+}
+
+/* require "wattle.repl".start(greet). Without it (share/wattle is missing, say) the prompt is lua's. */
+static bool start(repl *r, bool greet) {
+  lua_State *L = r->L;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "wattle.repl");
+  bool ok = wl_guarded_call(r->host, 1, 1) == LUA_OK;
+  if (ok) {
+    lua_setfield(L, LUA_REGISTRYINDEX, repl_key);
+    wl_repl_function(L, "start");
+    lua_pushboolean(L, greet);
+    ok = wl_guarded_call(r->host, 1, 0) == LUA_OK;
+  }
+  if (!ok) wl_print_error(NULL, lua_tostring(L, -1));
+  lua_settop(L, 0);
+  return ok;
+}
+
+void wl_repl(wattle_host *h, bool greet) {
+  repl r = { .host = h, .L = wattle_host_state(h) };
+  lua_State *L = r.L;
+  lua_settop(L, 0);
+  if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+    r.helped = start(&r, greet);
+    r.edit = wl_edit_open(L);
+  }
+  for (int status; (status = read_chunk(&r)) != -1;) {
+    if (status == LUA_OK) status = wl_guarded_call(h, 0, LUA_MULTRET);
+    if (status == LUA_OK) print_values(&r);
+    else show_error(&r);
+    wl_host_interrupt_clear(L); /* a Ctrl-C that came when all was done */
+  }
+  wl_edit_close(r.edit);
   lua_settop(L, 0);
   fputc('\n', stdout);
   fflush(stdout);

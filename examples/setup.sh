@@ -4,10 +4,10 @@
 # repository's root and `set -eu`.
 
 # What building and running needs.
-build_packages="gcc libc6-dev cmake ninja-build pkg-config git lua5.4 liblua5.4-dev libopenblas-dev
+build_packages="gcc libc6-dev cmake ninja-build pkg-config git lua5.4 liblua5.4-dev libedit-dev libopenblas-dev
   libdnnl-dev libjansson-dev libpowercap-dev libcsv-dev zlib1g-dev dataset-fashion-mnist gnuplot-nox"
 # What the tests need besides: clang builds the sanitized tree and the fuzz targets.
-test_packages="libcmocka-dev clang libclang-rt-dev"
+test_packages="libcmocka-dev clang libclang-rt-dev expect"
 
 # need_packages NAME...: install those that are missing. apt is not touched when none is.
 need_packages() {
