@@ -8,6 +8,8 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config git lua5.4 liblua5.4-
   libdnnl-dev libjansson-dev libpowercap-dev libcsv-dev zlib1g-dev dataset-fashion-mnist gnuplot-nox"
 # What the tests need besides: clang builds the sanitized tree and the fuzz targets.
 test_packages="libcmocka-dev clang libclang-rt-dev expect"
+# What tests/aarch64.sh needs besides; it fetches the arm64 forms of the libraries above by itself.
+cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libcmocka-dev"
 
 # need_packages NAME...: install those that are missing. apt is not touched when none is.
 need_packages() {

@@ -46,7 +46,8 @@ list >"$root/tmp/before"
 cp build-deb/wattle_*.deb "$root/tmp"
 inside sh -c 'apt-get install -y /tmp/wattle_*.deb'
 inside su - somebody -c "mkdir -p a/folder && cd a/folder && wattle mei2025 --threads 1 --out here $* && cat here/runs.csv"
-inside su - somebody -c 'cd / && wattle -e "io.write((require [[wattle]].core.build_info()))"'
+revision=$(inside su - somebody -c 'cd / && wattle -e "print((require [[wattle]].core.build_info():match [[git: (%S+)]]))"')
+[ "$revision" = "$(git describe --always --dirty --abbrev=12)" ] || { echo "deb: built from $revision?" >&2 && exit 1; }
 list >"$root/tmp/installed"
 inside apt-get purge -y wattle
 find "$root/usr" "$root/etc" "$root/var/lib" "$root/var/cache" -name '*wattle*' | grep . && exit 1

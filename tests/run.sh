@@ -1,9 +1,10 @@
 #!/bin/sh
 # Everything, from a fresh Debian 12: installs what is missing, builds into build/ (gcc) and build-asan/ (clang,
 # with address and undefined-behaviour sanitizers and the fuzz targets), warnings being errors, and runs all
-# tests in both. The last line counts single tests: N passed, N failed, N skipped. Exits 0 only if none failed
-# and every skip is listed in tests/skips.txt. An argument, a regular expression, picks cases: ./tests/run.sh
-# lua.test_stats
+# tests in both; then those of the kernels in build-plain/, without oneDNN, and those of the core under qemu in
+# build-aarch64/, for 64-bit ARM. The last line counts single tests: N passed, N failed, N skipped. Exits 0 only if
+# none failed and every skip is listed in tests/skips.txt. An argument, a regular expression, picks cases of the first
+# two: ./tests/run.sh lua.test_stats
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
@@ -41,17 +42,19 @@ passed=0
 failed=0
 skipped=0
 unlisted=0
-# run_tests TREE: all cases of a tree; adds to the counts.
+# run_tests TREE [CTEST OPTION...]: the cases of a tree; adds to the counts.
 run_tests() {
   echo "== tests in $1"
   status=0
-  ctest --test-dir "$1" --output-on-failure --no-tests=error --tests-regex "$picked" || status=$?
-  counted=$(count "$1")
+  tree=$1
+  shift
+  ctest --test-dir "$tree" --output-on-failure --no-tests=error --tests-regex "$picked" "$@" || status=$?
+  counted=$(count "$tree")
   # shellcheck disable=SC2046 # two numbers
-  set -- "$1" $(echo "$counted" | sed -n 's/^count //p')
-  passed=$((passed + $2))
-  failed=$((failed + $3))
-  if [ "$status" -ne 0 ] && [ "$3" -eq 0 ]; then failed=$((failed + 1)); fi
+  set -- $(echo "$counted" | sed -n 's/^count //p')
+  passed=$((passed + $1))
+  failed=$((failed + $2))
+  if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then failed=$((failed + 1)); fi
   skips=$(echo "$counted" | sed -n 's/^skip //p')
   [ -n "$skips" ] || return 0
   while read -r skip; do
@@ -72,6 +75,12 @@ build_tree build "$@"
 run_tests build
 build_tree build-asan "$@" -DCMAKE_C_COMPILER=clang -DWATTLE_SANITIZE=address,undefined
 run_tests build-asan
+if [ "$picked" = . ]; then
+  build_tree build-plain "$@" -DWATTLE_ONEDNN=OFF
+  run_tests build-plain --label-regex kernels
+  tests/aarch64.sh build
+  run_tests build-aarch64 --label-regex emulated --parallel "$(nproc)"
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$unlisted" -eq 0 ]
