@@ -107,7 +107,7 @@ local spec = {
 
 local function die(message)
   io.stderr:write("mei2025: ", message, "\n")
-  os.exit(1, true)
+  os.exit(core.error_code(message) == "interrupted" and 130 or 1, true)
 end
 
 -- v, or the end of the program where the world said no.
@@ -571,10 +571,7 @@ local function main()
                 { "tune_lr", "number" } },
     options = asked, prepare = stages, run = run_case(o, data, start),
   })
-  if not ended then
-    io.stderr:write("mei2025: ", experiment, "\n")
-    os.exit(core.error_code(experiment) == "interrupted" and 130 or 1, true)
-  end
+  if not ended then die(experiment) end
   need(experiment, message)
   report(o, experiment, seeds)
   draw(o, experiment.out)

@@ -110,16 +110,19 @@ end)
 
 ---- kills ----
 
--- Starts the command, kills it (SIGKILL or another) by its pid after so many seconds, and waits: its exit status.
-local function killed(arguments, signal, after_s)
+-- Starts the command, kills it (SIGKILL or another) by its pid after so many seconds - or once a file has two lines -
+-- and waits: its exit status.
+local function killed(arguments, signal, after)
+  local wait = type(after) == "number" and ("sleep %.3f"):format(after)
+    or ("until [ \"$(cat '%s' 2>/dev/null | wc -l)\" -ge 2 ]; do sleep 0.02; done"):format(after)
   local _, said = shell(([[
 '%s' mei2025 %s >'%s/log' 2>&1 &
 pid=$!
-sleep %.3f
+%s
 kill -%s $pid
 wait $pid
 echo "status $?"
-]]):format(program, arguments, scratch, after_s, signal))
+]]):format(program, arguments, scratch, wait, signal))
   return math.tointeger(tonumber(said:match "status (%d+)"))
 end
 
@@ -166,13 +169,22 @@ test("Ctrl-C ends it with 130 and says how to go on", function()
   check(want)
   local out = scratch .. "/stopped"
   local arguments = ("%s --resume --out %s"):format(pair, out)
-  local status = killed(arguments, "INT", 0.6 * whole_s)
+  local status = killed(arguments, "INT", out .. "/runs.csv")
   equal(status, 130, read(scratch .. "/log"))
   local said = read(scratch .. "/log")
   check(said:find("interrupted! %d of 4 runs are in " .. out), said)
   check(said:find("--resume", 1, true) and not said:find "traceback", said)
   equal(mei2025(arguments), 0)
   same(out, want)
+end)
+
+test("Ctrl-C before the first run ends it with 130 too", function()
+  for moment = 0.04, 0.12, 0.02 do
+    local status = killed(("%s --out %s/early"):format(pair, scratch), "INT", moment)
+    os.execute(("rm -rf '%s/early'"):format(scratch))
+    -- 0: sent before the program looked for it, as a shell's job in the background ignores it
+    check(status == 130 or status == 0, read(scratch .. "/log"))
+  end
 end)
 
 test("two runs, one folder: the second is refused, and the first goes on", function()
