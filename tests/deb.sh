@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 need_packages $build_packages dpkg-dev file debootstrap
 
 build_tree build-deb -DCMAKE_INSTALL_PREFIX=/usr -DWATTLE_TESTS=OFF
+built=$(git describe --always --dirty --abbrev=12)
 (cd build-deb && rm -f ./*.deb && cpack -G DEB)
 [ "$#" -gt 0 ] || set -- --quick --seeds 1 --techniques baseline,scr_zero --bits 8
 
@@ -47,7 +48,7 @@ cp build-deb/wattle_*.deb "$root/tmp"
 inside sh -c 'apt-get install -y /tmp/wattle_*.deb'
 inside su - somebody -c "mkdir -p a/folder && cd a/folder && wattle mei2025 --threads 1 --out here $* && cat here/runs.csv"
 revision=$(inside su - somebody -c 'cd / && wattle -e "print((require [[wattle]].core.build_info():match [[git: (%S+)]]))"')
-[ "$revision" = "$(git describe --always --dirty --abbrev=12)" ] || { echo "deb: built from $revision?" >&2 && exit 1; }
+[ "$revision" = "$built" ] || { echo "deb: it says that it is $revision, not $built" >&2 && exit 1; }
 list >"$root/tmp/installed"
 inside apt-get purge -y wattle
 find "$root/usr" "$root/etc" "$root/var/lib" "$root/var/cache" -name '*wattle*' | grep . && exit 1
