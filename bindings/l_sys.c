@@ -107,12 +107,19 @@ static int build_info(lua_State *L) {
   return 1;
 }
 
+/* Ctrl-C's own words, alone or behind a place and a colon; not "the download was interrupted!". */
+static bool says_interrupted(const char *message) {
+  for (const char *p = message; (p = strstr(p, "interrupted!")); p++)
+    if (p == message || (p - message >= 2 && !strncmp(p - 2, ": ", 2))) return true;
+  return false;
+}
+
 /* The one place that tells by an error what it was. Lua code may have put its own words around the text. */
 static int error_code(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
   const char *message = lua_tostring(L, 1);
   luaL_checkany(L, 1);
-  if (message && strstr(message, "interrupted!")) lua_pushstring(L, wtl_status_name(WTL_ERR_INTERRUPTED));
+  if (message && says_interrupted(message)) lua_pushstring(L, wtl_status_name(WTL_ERR_INTERRUPTED));
   else if (message && c->raised != WTL_OK && c->raised_text[0] && strstr(message, c->raised_text))
     lua_pushstring(L, wtl_status_name(c->raised));
   else luaL_pushfail(L);

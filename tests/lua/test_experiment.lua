@@ -243,6 +243,14 @@ test("an interrupt ends the experiment and leaves whole rows", function()
   equal(#assert(core.csv_read(o.out .. "/runs.csv")), 3)
 end)
 
+test("an error that speaks of an interruption is none", function()
+  local e = experiment(small { seeds = { 1, 2 }, raise = false, run = function(case)
+    if case.seed == 1 then error "the download was interrupted!" end
+    return {}
+  end })
+  equal({ e.counts.failed, e.counts.ok }, { #e.rows // 2, #e.rows // 2 })
+end)
+
 test("results are never mixed", function()
   local o = small {}
   assert(experiment(o))
