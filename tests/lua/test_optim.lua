@@ -266,6 +266,8 @@ test("mistakes are told", function()
   local net = new_net()
   local function bad(optimizer, message) raises(function() compile(net, optimizer) end, message) end
   bad({ "adma", lr = 1 }, "did you mean 'adam'")
+  bad({ "sgd", kind = "adam", lr = 1 }, "name is there twice")
+  raises(function() compile(net, { "sgd", lr = 1 }, { seed = "1" }) end, "seed must be an integer")
   bad({ "adam", lr = 1, momentum = 0.9 }, "unknown option 'momentum'")
   bad({ "sgd", lr = 1, beta1 = 0.9 }, "unknown option 'beta1'")
   bad({ "adam", lr = 1, betas = { 0.9 } }, "betas must be two numbers")

@@ -138,6 +138,7 @@ local function optimizer(o, entries)
   for key, value in pairs(o) do
     if key ~= 1 then named[key] = value end
   end
+  if o[1] ~= nil and o.kind ~= nil then raise('optimizer: its name is there twice, as [1] and as kind') end
   named.kind = tostring(o[1] or o.kind or "sgd"):lower()
   local own = hypers[named.kind]
   if not own then
@@ -291,6 +292,9 @@ local function read_options(model, o)
   end
   if not spec.loss and (spec.optimizer or o.target ~= nil or o.loss_output or o.gradients) then
     raise("compile: optimizer, target, gradients and loss_output need a loss")
+  end
+  if o.seed ~= nil and math.type(o.seed) ~= "integer" then
+    raise("compile: seed must be an integer, got %s", tostring(o.seed))
   end
   if spec.optimizer and spec.mode == "eval" then raise('compile: mode "eval" takes no optimizer') end
   local own, example = model_dtype(model)
