@@ -613,3 +613,12 @@ test("compression refuses what it cannot do", function()
   raises(function() compress.lowrank(mlp, { energy = 1, full = true }) end, "not both")
   raises(function() compress.lowrank(mlp, {}) end, "energy must be a number")
 end)
+
+test("a model of which one parameter cannot be converted stays as it was", function()
+  local model = lenet()
+  local list = model:parameters()
+  list[#list].param:truncation{ bits = 4, arm = "zero", name = "last" }
+  raises(function() model:to "f64" end, "to: the low bits of " .. list[#list].name:gsub("%.", "%%.") .. " are truncated")
+  for _, entry in ipairs(list) do equal(entry.param:tensor().dtype, "f32", entry.name) end
+  check(model:to "f32" == model)
+end)

@@ -504,3 +504,29 @@ test("with a checkpoint too, a schedule is asked only for positions within train
   os.remove(path)
   equal(history[2].lr, 0.05)
 end)
+
+test("a model that uses a weight twice goes on from its checkpoint", function()
+  local Twice = nn.class "Twice"
+  function Twice:init()
+    self.a = nn.Linear{ in_features = 16, out_features = 16 }
+    self.b = nn.Linear{ in_features = 16, out_features = 16 }
+    self.b.weight, self.c = self.a.weight, self.a
+    self.out = nn.Linear{ in_features = 16, out_features = 3 }
+  end
+  function Twice:forward(x) return self.out(self.c(self.b(nn.relu(self.a(x:flatten()))))) end
+  local path = os.tmpname()
+  local function run(checkpoint, stop)
+    wattle.manual_seed(4)
+    local o = options{ model = Twice(), epochs = 3, checkpoint = checkpoint, keep_best = true,
+                       on_epoch = function(state) if state.epoch == stop then error "stopped" end end }
+    local ok = pcall(wattle.fit, o)
+    return ok, o.model:state_dict()
+  end
+  os.remove(path)
+  local _, whole = run()
+  check(not run(path, 2))
+  local ok, resumed = run(path)
+  os.remove(path)
+  check(ok)
+  for _, name in ipairs(whole) do check(whole[name]:equal(resumed[name]), name) end
+end)

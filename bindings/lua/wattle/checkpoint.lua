@@ -126,7 +126,7 @@ function checkpoint.write(path, run, history)
 end
 
 local function restore_model(model, tensors, path)
-  local entries = module.entries(module.initialise(model))
+  local entries = module.entries(module.initialise(model), nil, true) -- what is shared under all its names, as saved
   for _, entry in ipairs(entries) do
     local t, own = tensors[entry.name], entry.param:tensor()
     if not t or t.dtype ~= own.dtype or table.concat(t:shape(), ",") ~= table.concat(own:shape(), ",") then

@@ -422,9 +422,15 @@ function Module:eval()
 end
 
 -- model:to("f64"): convert all parameters and floating buffers in place; "f32" or "f64". Plans compiled before
--- are stale. Returns the model.
+-- are stale. A truncated parameter (compress.scr) stays f32: then nothing is converted. Returns the model.
 function Module:to(dtype)
-  for _, entry in ipairs(entries(initialise(self))) do
+  local list = entries(initialise(self))
+  for _, entry in ipairs(list) do
+    if dtype ~= "f32" and entry.param:truncation() then
+      raise("to: the low bits of %s are truncated, which is defined for f32 alone", entry.name)
+    end
+  end
+  for _, entry in ipairs(list) do
     local now = entry.param:tensor().dtype
     if now == "f32" or now == "f64" then entry.param:convert(dtype) end
   end
