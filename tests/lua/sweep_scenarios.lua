@@ -628,6 +628,8 @@ S["results.names"] = function() return results.names(columns) end
 S["results.find"] = function() return results.find(columns, "loss").name end
 S["results.is_identifier"] = function() return results.is_identifier "a" end
 S["results.identifier"] = function() return results.identifier("3f", "host-") end
+S["results.utf8"] = function() return results.utf8 "a\xff" end
+S["results.decimal"] = function() return results.decimal("%.3f", 0.5) end
 S["results.is_metered"] = function() return results.is_metered "energy_j" end
 S["results.cell"] = function() return results.cell(columns[2], 0.1) end
 S["results.line"] = function() return results.line(columns, { run_id = "a", loss = 0.5 }) end
