@@ -115,9 +115,9 @@ test("over many wraps in one region, by the sampler alone", function()
 end)
 
 test("a range that may pass between two samples: missing, not guessed", function()
-  fake.tree { { "intel-rapl:0", "package-0", 10, 100000 } }
+  fake.tree { { "intel-rapl:0", "package-0", 10, 1500 } } -- within 1 us at 2000 W
   local m <close> = meter()
-  local x = metered(m, function() fake.set("intel-rapl:0", 50000) end)
+  local x = metered(m, function() fake.set("intel-rapl:0", 1000) end)
   equal(x.method, "missing")
   equal(x.energy_j, nil)
   check(x.reason:find("package-0: not read for", 1, true), x.reason)
