@@ -32,7 +32,7 @@ local function read_shard(path)
   local lock = need(core.lock(path))
   local shard = need(folder.read(path))
   local side = shard.side
-  if type(side.shard) ~= "table" or #side.shard ~= 2 then die("%s: is no shard: it was run without --shard", path) end
+  if type(side.shard) ~= "table" then die("%s: is no shard: it was run without --shard", path) end
   shard.lock, shard.index, shard.n = lock, side.shard[1], side.shard[2]
   if not side.finished_utc or #shard.runs ~= side.runs then
     die("%s: shard %d of %d is not finished: %d of %d runs; go on with it first (--resume)", path, shard.index, shard.n,
@@ -142,6 +142,8 @@ local function main()
   local rows = joined(shards, "runs")
   table.sort(rows, function(a, b) return a.run_order < b.run_order end)
 
+  local side = core.json_encode(joined_sidecar(shards))
+
   need(core.mkdir(out))
   local lock <close> = need(core.lock(out))
   local first = shards[1]
@@ -153,7 +155,7 @@ local function main()
   local trace = joined(shards, "trace")
   if #trace > 0 then need(results.write(out .. "/trace.csv", results.trace, trace)) end
   if capacity then need(core.write_file(out .. "/capacity.csv", capacity)) end
-  need(core.write_file(out .. "/runs.json", core.json_encode(joined_sidecar(shards))))
+  need(core.write_file(out .. "/runs.json", side))
   io.stdout:write(("%d runs of %d shards are in %s\n"):format(#rows, #shards, out))
 end
 

@@ -60,6 +60,42 @@ test("a sidecar that is damaged is told", function()
   says(damaged("runs.json", '"stages": {}', '"stages": {"a": 1}'), "'stages' is no list")
 end)
 
+test("what is read for a report or a merge is looked at first", function()
+  local first, second = new_out(), new_out()
+  for i, out in ipairs { first, second } do assert(small(out, { shard = { i, 2 } })) end
+  local changes = {
+    { "runs.json", '"sessions": %[', '"sessions": 5, "x": [', "'sessions' is no list" },
+    { "runs.json", '"stages": {}', '"stages": null', "'stages' is no list" },
+    { "runs.json", '"started_utc"', '"begun_utc"', "'started_utc' is no time" },
+    { "runs.json", '"finished_utc": "', '"finished_utc": 1, "x": "', "'finished_utc' is no time" },
+    { "runs.json", '"ok": 2', '"ok": "x"', "'counts' has x of ok" },
+    { "runs.json", '"shard": %[%s*1,', '"shard": ["a",', "'shard' is not two integers" },
+    { "runs.csv", ",ok,", ",pk,", "is of status pk" },
+    { "runs.csv", ",1,1,([^,]+),1,ok", ",1,NA,%1,1,ok", "has no run_order" },
+    { "runs.csv", "\n([^\n]+\n)", "\n%1%1", "twice" },
+  }
+  local function merge()
+    local out = new_out()
+    local pipe = assert(io.popen(("'%s' merge %s %s %s 2>&1"):format(program, out, first, second)))
+    local said = pipe:read "a"
+    local ok = pipe:close()
+    return ok, said, out
+  end
+  for _, change in ipairs(changes) do
+    local path = first .. "/" .. change[1]
+    local whole = slurp(path)
+    local text, n = whole:gsub(change[2], change[3], change[1] == "runs.json" and not change[2]:find "shard" and 2 or 1)
+    check(n > 0, "nothing to damage for " .. change[4])
+    assert(core.write_file(path, text))
+    local ok, said, out = merge()
+    check(not ok and said:find("merge: " .. path .. ": ", 1, true), said)
+    says(said, change[4])
+    check(not core.exists(out), "nothing is left")
+    assert(core.write_file(path, whole))
+  end
+  check(merge())
+end)
+
 ---- another locale ----
 
 -- A locale with a decimal comma, made for this test; it must be there when a process starts.

@@ -61,6 +61,12 @@ local function read_table(path, types, fixed)
   return rows, cols
 end
 
+local function is_list(t)
+  return type(t) == "table" and (#t > 0 or next(t) == nil)
+end
+
+local STATUS = { ok = true, diverged = true, failed = true }
+
 -- What a sidecar must have for its tables to be understood; nil if it has, else what is wrong.
 local function sidecar_misfit(side)
   if side.schema_version ~= results.schema_version then
@@ -72,6 +78,35 @@ local function sidecar_misfit(side)
   end
   for _, name in ipairs(FILES) do
     if type(side.columns[name .. ".csv"]) ~= "table" then return ("'columns' lacks %s.csv"):format(name) end
+  end
+  for _, key in ipairs { "sessions", "stages" } do
+    if not is_list(side[key]) then return ("'%s' is no list"):format(key) end
+  end
+  for _, key in ipairs { "started_utc", "finished_utc" } do
+    local v = side[key]
+    if type(v) ~= "string" and (key == "started_utc" or v ~= nil) then return ("'%s' is no time"):format(key) end
+  end
+  if side.counts ~= nil and type(side.counts) ~= "table" then return "'counts' is no object" end
+  for status, n in pairs(side.counts or {}) do
+    if math.type(n) ~= "integer" then return ("'counts' has %s of %s"):format(tostring(n), tostring(status)) end
+  end
+  local shard = side.shard
+  if shard ~= nil and shard ~= core.null and not (is_list(shard) and #shard == 2 and math.type(shard[1]) == "integer"
+                                                  and math.type(shard[2]) == "integer") then
+    return "'shard' is not two integers"
+  end
+end
+
+-- The same of the rows of runs.csv: each a run of its own, of a known status, at its place in the plan.
+local function rows_misfit(rows)
+  local seen = {}
+  for i, row in ipairs(rows) do
+    local id = row.run_id
+    if not id then return ("row %d has no run_id"):format(i) end
+    if seen[id] then return ("holds '%s' twice"):format(id) end
+    if not STATUS[row.status] then return ("'%s' is of status %s"):format(id, tostring(row.status)) end
+    if not row.run_order then return ("'%s' has no run_order"):format(id) end
+    seen[id] = true
   end
 end
 
@@ -96,6 +131,8 @@ function folder.read(path)
     out[name], out.cols[name] = rows, cols
   end
   out.columns = out.cols.runs
+  misfit = rows_misfit(out.runs)
+  if misfit then return nil, ("%s/runs.csv: %s"):format(path, misfit), "format" end
   for _, name in ipairs { "capacity", "trace" } do
     local file = ("%s/%s.csv"):format(path, name)
     if core.exists(file) then
@@ -104,7 +141,7 @@ function folder.read(path)
       out[name] = rows
     end
   end
-  table.sort(out.runs, function(a, b) return (a.run_order or 0) < (b.run_order or 0) end)
+  table.sort(out.runs, function(a, b) return a.run_order < b.run_order end)
   return out
 end
 
@@ -241,8 +278,6 @@ local function keep_rows(path, keep)
   return core.write_file(path, table.concat(out))
 end
 
-local STATUS = { ok = true, diverged = true, failed = true }
-
 -- In what a row is not the run of the plan that its run_id names; nil if in nothing.
 local function row_misfit(row, run)
   if not STATUS[row.status] then return ("of status %s"):format(tostring(row.status)) end
@@ -295,10 +330,6 @@ Folder.__close = Folder.close
 
 function Folder:write_sidecar()
   return core.write_file(self.path .. "/runs.json", core.json_encode(self.side))
-end
-
-local function is_list(t)
-  return type(t) == "table" and (#t > 0 or next(t) == nil)
 end
 
 -- Takes over what the folder has of the same plan.
