@@ -22,7 +22,7 @@ static wtl_status open_groups(wtl_plan *p, const wtl_update_rule *rule, const wt
     r->lr_ratio = r->own & 1 ? rule[k].hyper[0].value / rule[0].hyper[0].value : 1;
     if (!isfinite(r->lr_ratio))
       return wtl_fail(p->ctx, WTL_ERR_ARG,
-                      "optimizer: group %d has an lr of its own, so the optimizer's must be above 0", k);
+                      "optimizer: group %d has an lr of its own, so the optimizer's own must be given and above 0", k);
     for (int i = 0; k > 0 && i < o->group[k - 1].n_param; i++) {
       int v = 0;
       while (v < g->n_value && g->value[v].param != o->group[k - 1].param[i]) v++;

@@ -328,6 +328,12 @@ test("pruning and scr combine", function()
   check(wattle.nonzeros(both) < 0.52 * 61706)
 end)
 
+test("pruning ranks by the master: truncated values tie", function()
+  local coarse = compress.scr(lenet(), { bits = 22, master = true })
+  local masks, plain = compress.prune(coarse, { amount = 0.5 }), compress.prune(lenet(), { amount = 0.5 })
+  for _, name in ipairs{ "conv2", "fc1" } do check(masks[name].weight:mask():equal(plain[name].weight:mask()), name) end
+end)
+
 test("batch norm is not pruned", function()
   local net = wattle.models.create("resnet8", { width = 2, seed = 1 })
   local new, report = compress.prune(net, { amount = 0.99 })

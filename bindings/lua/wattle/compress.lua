@@ -210,12 +210,13 @@ function compress.prune(model, o)
   local new = model:clone()
   local list, masks = weights(new), {}
   if #list == 0 then where.raise("%s: the model has no Conv2d or Linear weight", what) end
+  local tensors = {}
+  -- Ranked by the master where there is one: truncated values tie.
+  for i, entry in ipairs(list) do tensors[i] = entry.param:master() or entry.param:tensor() end
   if scope == "global" then
-    local tensors = {}
-    for i, entry in ipairs(list) do tensors[i] = entry.param:tensor() end
     masks = core.prune_global(tensors, amount)
   else
-    for i, entry in ipairs(list) do masks[i] = core.prune_global({ entry.param:tensor() }, amount)[1] end
+    for i, t in ipairs(tensors) do masks[i] = core.prune_global({ t }, amount)[1] end
   end
   local report = { technique = "prune_" .. scope, level = amount, level_unit = "fraction_removed", layers = {} }
   local total, left = 0, 0

@@ -263,7 +263,7 @@ end
 
 -- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
 --   model          a module; it is trained in place
---   data           {train = data set, val = data set}; val may be absent
+--   data           {train = data set, val = data set}; val may be absent; a test in it is not looked at
 --   epochs         how many; batch_size (64); drop_last (false: the last, smaller batch counts too)
 --   optimizer      {"sgd", lr =, momentum = 0, ...}, {"adam", ...} or {"adamw", ...}, see model:compile
 --   schedule       function(position in epochs from 0) -> lr, see wattle.schedule; asked before every step. One that

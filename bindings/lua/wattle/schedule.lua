@@ -69,13 +69,13 @@ function schedule.step(o)
   end
 end
 
--- schedule.warmup{epochs =, after =, start_factor = 0}: the rate rises linearly, step by step, from start_factor x to
+-- schedule.warmup{epochs =, after =, start_factor = 1/3}: the rate rises linearly, step by step, from start_factor x to
 -- 1 x the first rate of `after` (a rate or another schedule) over the first `epochs`, then follows `after`, whose
 -- position begins at 0 there (torch LinearLR and SequentialLR).
 function schedule.warmup(o)
   local what = "schedule.warmup"
   util.check_options(o, { "epochs", "after", "start_factor" }, what)
-  local epochs, from = number(o, "epochs", what, nil, 0, true), number(o, "start_factor", what, 0, 0)
+  local epochs, from = number(o, "epochs", what, nil, 0, true), number(o, "start_factor", what, 1 / 3, 0)
   local after = o.after
   if type(after) == "number" then
     local lr = number(o, "after", what, nil, 0)
