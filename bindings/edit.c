@@ -115,8 +115,8 @@ static void bind_keys(EditLine *el) {
 /* ---- the history's file --------------------------------------------------------------------------- */
 
 /* $XDG_STATE_HOME/wattle/history, or ~/.local/state/wattle/history. One entry a line, newlines as \n and
- * backslashes doubled; sessions beside each other append to it under a lock on its folder, and the first to find it twice too
- * long shortens it. */
+ * backslashes doubled; sessions beside each other append to it under a lock on its folder, and one that finds it twice
+ * too long shortens it. */
 static bool find_history(wl_edit *e) {
   const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
   int n;
@@ -282,6 +282,7 @@ const char *wl_edit_line(wl_edit *e, const char *prompt, size_t *n, bool *droppe
   e->dropped = false;
   fflush(stdout);
   locale_t before = uselocale(e->locale);
+  el_set(e->el, EL_PREP_TERM, 1); /* before the prompt is seen: Ctrl-C is a key from then on */
   const char *line = el_gets(e->el, &count);
   uselocale(before);
   *dropped = e->dropped;

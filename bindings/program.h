@@ -7,7 +7,7 @@
 
 /* wattle_host_call during which Ctrl-C interrupts the script; two within a second end the program. */
 int wl_guarded_call(wattle_host *h, int n_args, int n_results);
-/* While the REPL waits for a line, Ctrl-C only marks it as dropped. */
+/* In the REPL, while no statement runs: Ctrl-C only marks the line as dropped. */
 void wl_prompt_guard(bool on);
 bool wl_prompt_dropped(void); /* and forgets it */
 

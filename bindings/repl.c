@@ -33,7 +33,6 @@ static bool read_plain(lua_State *L, bool first, bool *dropped) {
   fflush(stdout);
   lua_pop(L, 1);
   luaL_buffinit(L, &b);
-  wl_prompt_guard(true);
   bool some = false;
   while (fgets(part, sizeof part, stdin)) {
     size_t n = strlen(part);
@@ -42,7 +41,6 @@ static bool read_plain(lua_State *L, bool first, bool *dropped) {
     luaL_addlstring(&b, part, end ? n - 1 : n);
     if (end) break;
   }
-  wl_prompt_guard(false);
   *dropped = wl_prompt_dropped();
   luaL_pushresult(&b);
   if (*dropped) {
@@ -61,10 +59,7 @@ static bool read_line(repl *r, bool first, bool *dropped) {
   size_t n;
   if (!r->edit) return read_plain(r->L, first, dropped);
   const char *prompt = push_prompt(r->L, first);
-  wl_prompt_guard(true);
   const char *line = wl_edit_line(r->edit, prompt, &n, dropped);
-  wl_prompt_guard(false);
-  wl_prompt_dropped();
   lua_pop(r->L, 1);
   if (!line && !*dropped) return false;
   if (*dropped) n = 0;
@@ -213,6 +208,7 @@ void wl_repl(wattle_host *h, bool greet) {
   repl r = { .host = h, .L = wattle_host_state(h) };
   lua_State *L = r.L;
   lua_settop(L, 0);
+  wl_prompt_guard(true);
   if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
     r.helped = start(&r, greet);
     r.edit = wl_edit_open(L);
@@ -222,7 +218,9 @@ void wl_repl(wattle_host *h, bool greet) {
     if (status == LUA_OK) print_values(&r);
     else show_error(&r);
     wl_host_interrupt_clear(L); /* a Ctrl-C that came when all was done */
+    wl_prompt_dropped();
   }
+  wl_prompt_guard(false);
   wl_edit_close(r.edit);
   lua_settop(L, 0);
   fputc('\n', stdout);

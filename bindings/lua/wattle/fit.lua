@@ -257,8 +257,9 @@ end
 -- After Ctrl-C: how far it came. Steps are never cut, so the model can be used, trained on or saved.
 local function tell_interrupted(run, history, e)
   if not e or core.error_code(e) ~= "interrupted" then return end
+  local steps = run.plan:count() -- run.steps may lag behind by one
   error(("%sinterrupted! fit: %d steps were done, in epoch %d of %d; the model is as the last of them left it"):format(
-    where.user(), run.steps, math.min(#history + 1, run.epochs), run.epochs), 0)
+    where.user(), steps, math.min(#history + 1, run.epochs), run.epochs), 0)
 end
 
 -- wattle.fit{...} -> list of epoch tables, with a summary in its fields.
