@@ -237,9 +237,10 @@ local function pretrain(o, data, start)
   return function(stage)
     local path = stage.out .. "/checkpoint.safetensors"
     if stage.finished then
-      local dict, message = wattle.load(path)
-      if not dict then error(message, 0) end
+      local dict, meta = wattle.load(path)
+      if not dict then error(meta, 0) end
       start.dict, start.sha256 = dict, core.sha256_dict(dict)
+      if start.sha256 ~= meta.sha256 then error(path .. ": is not what this experiment was begun with", 0) end
       return
     end
     local model = new_model(o)
@@ -249,11 +250,11 @@ local function pretrain(o, data, start)
     local test = evaluate(o, model, data.test, stage)
     io.stderr:write(("pretrained: %.2f %% of the test images\n"):format(test.top1_pct))
     start.dict = model:state_dict()
-    local meta = { model = o.model, init = start.name, seed = tostring(stage.seed),
+    start.sha256 = core.sha256_dict(start.dict)
+    local meta = { model = o.model, init = start.name, seed = tostring(stage.seed), sha256 = start.sha256,
                    test_top1_pct = ("%.2f"):format(test.top1_pct) }
     local saved, message = wattle.save(path, start.dict, meta)
     if not saved then error(message, 0) end
-    start.sha256 = core.sha256_dict(start.dict)
     return { epoch_rows = history }
   end
 end

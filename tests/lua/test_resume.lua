@@ -178,6 +178,19 @@ test("Ctrl-C ends it with 130 and says how to go on", function()
   same(out, want)
 end)
 
+test("runs of two starting points are not mixed: another checkpoint in the folder is refused", function()
+  check(want)
+  local out = scratch .. "/exchanged"
+  killed(("%s --out %s"):format(pair, out), "KILL", out .. "/runs.csv")
+  local path = out .. "/checkpoint.safetensors"
+  local dict, meta = assert(wattle.load(path))
+  dict[dict[1]]:fill_(0)
+  assert(wattle.save(path, dict, meta))
+  local code, said = mei2025(("%s --resume --out %s"):format(pair, out))
+  equal(code, 1)
+  check(said:find(path .. ": is not what this experiment was begun with", 1, true), said)
+end)
+
 test("Ctrl-C before the first run ends it with 130 too", function()
   for moment = 0.04, 0.12, 0.02 do
     local status = killed(("%s --out %s/early"):format(pair, scratch), "INT", moment)

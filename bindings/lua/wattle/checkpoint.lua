@@ -1,7 +1,7 @@
 -- What wattle.fit keeps after every epoch, so that training that was stopped goes on bit for bit: one safetensors
 -- file with the model ("model.NAME"), the plan's state ("plan.NAME": the optimizer's, masters, counters), the best
--- model so far ("best.NAME"), and in its metadata, as JSON, the options it belongs to and the history. Written
--- beside and renamed, so the file is always that of a whole epoch.
+-- model so far ("best.NAME"), and in its metadata, as JSON, the options it belongs to, the history and the tensors'
+-- SHA-256. Written beside and renamed, so the file is always that of a whole epoch.
 
 local core = require("wattle").core
 local module = require "wattle.nn.module"
@@ -9,7 +9,7 @@ local util = require "wattle.util"
 
 local checkpoint = {}
 
-local KEY, VERSION = "wattle_fit", 1
+local KEY, VERSION = "wattle_fit", 2
 
 -- What a schedule is: a function is known by some of its values, an object (plateau) by its options.
 local function schedule_values(schedule, epochs)
@@ -117,7 +117,7 @@ function checkpoint.write(path, run, history)
     if type(key) == "string" then fields[key] = value end
   end
   local record = {
-    version = VERSION, options = identity(run), rows = rows, history = fields,
+    version = VERSION, options = identity(run), rows = rows, history = fields, sha256 = core.sha256_dict(dict),
     run = { steps = run.steps, samples = run.samples, best = run.best, mark = run.mark, waited = run.waited,
             lr = run.lr, duration_s = core.now() - run.began + run.before_s },
     schedule = type(run.schedule) == "table" and run.schedule:state() or core.null,
@@ -151,6 +151,10 @@ function checkpoint.read(path, run, history)
   local differs = difference("", record.options, identity(run))
   if differs then
     return nil, ("%s: it is of other options: %s; remove it to start afresh"):format(path, differs), "arg"
+  end
+  if record.sha256 ~= core.sha256_dict(dict) then
+    return nil, path .. ": it is damaged: its tensors are not those that were written; remove it to start afresh",
+           "format"
   end
   local restored, message, kind = restore_model(run.options.model, part(dict, "model."), path)
   if not restored then return nil, message, kind end
