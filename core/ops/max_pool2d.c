@@ -49,6 +49,17 @@ static int64_t valid(const pool *p, int axis, int64_t tap, int64_t n, int64_t ou
   return first;
 }
 
+/* Taps outside [first, last) lie in the padding of every window: a kernel may be far larger than the image. */
+static int64_t first_tap(const pool *p, int axis, int64_t out) {
+  int64_t tap = p->pad[axis] - (out - 1) * p->stride[axis];
+  return tap > 0 ? tap : 0;
+}
+
+static int64_t last_tap(const pool *p, int axis, int64_t n) {
+  int64_t tap = p->pad[axis] + n;
+  return tap < p->kernel[axis] ? tap : p->kernel[axis];
+}
+
 /* A row of windows meets one more row of taps: x (every stride-th) against the maxima so far; `place` is x's in
  * its plane. NaN wins, as in PyTorch. */
 static void take_row(real *y, int32_t *at, const real *x, int32_t place, int32_t stride, int64_t n) {
@@ -74,9 +85,9 @@ static void forward_plane(const pool *p, real *y, int32_t *at, const real *x) {
       y[o] = x[at[o]];
     }
   }
-  for (int64_t u = 0; u < p->kernel[0]; u++) {
+  for (int64_t u = first_tap(p, 0, p->out_height); u < last_tap(p, 0, p->height); u++) {
     int64_t top = valid(p, 0, u, p->height, p->out_height, &i0, &i1);
-    for (int64_t t = 0; t < p->kernel[1]; t++) {
+    for (int64_t t = first_tap(p, 1, p->out_width); t < last_tap(p, 1, p->width); t++) {
       int64_t left = valid(p, 1, t, p->width, p->out_width, &j0, &j1);
       for (int64_t i = i0; i < i1; i++) {
         int64_t place = (top + i * p->stride[0]) * p->width + left + j0 * p->stride[1];

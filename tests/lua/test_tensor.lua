@@ -627,3 +627,13 @@ test("every function of every table has help", function()
   equal(core.nearest("strid", { "padding", "stride" }), "stride")
   equal(core.nearest("qqq", { "padding", "stride" }), nil)
 end)
+
+test("a pool's window may be far larger than its image, and takes no longer for it", function()
+  local x = wattle.rand{ 1, 2, 5, 7 }
+  local y = ops.max_pool2d(x, { kernel_size = 2147483647, padding = 1073741823 })
+  equal(y:shape(), { 1, 2, 1, 1 })
+  equal(y:max(), x:max())
+  local far = { kernel_size = { 11, 9 }, stride = { 3, 2 }, padding = { 5, 4 } }
+  local framed = ops.pad(x, { pads = { 4, 4, 5, 5 }, value = -1 })
+  check(ops.max_pool2d(x, far):equal(ops.max_pool2d(framed, { kernel_size = { 11, 9 }, stride = { 3, 2 } })))
+end)
