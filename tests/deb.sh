@@ -44,20 +44,22 @@ list() {
 inside apt-get update
 inside useradd --create-home --shell /bin/sh somebody
 list >"$root/tmp/before"
+inside dpkg-query -W >"$root/tmp/packages"
 cp build-deb/wattle_*.deb "$root/tmp"
 inside sh -c 'apt-get install -y /tmp/wattle_*.deb'
 inside su - somebody -c "mkdir -p a/folder && cd a/folder && wattle mei2025 --threads 1 --out here $* && cat here/runs.csv"
 revision=$(inside su - somebody -c 'cd / && wattle -e "print((require [[wattle]].core.build_info():match [[git: (%S+)]]))"')
 [ "$revision" = "$built" ] || { echo "deb: it says that it is $revision, not $built" >&2 && exit 1; }
 list >"$root/tmp/installed"
+inside dpkg-query -W >"$root/tmp/packages-installed"
 inside apt-get purge -y wattle
-find "$root/usr" "$root/etc" "$root/var/lib" "$root/var/cache" -name '*wattle*' | grep . && exit 1
-inside apt-get autoremove -y --purge
 rm -r "$root/home/somebody/a"
+find "$root" -xdev -mindepth 1 -path "$root/proc" -prune -o -path "$root/tmp" -prune -o -path "$root/var/log" -prune -o -name '*wattle*' -print | grep . && exit 1
+# The packages that came with it go, also those that others suggest.
+inside apt-get autoremove -y --purge -o APT::AutoRemove::SuggestsImportant=false -o APT::AutoRemove::RecommendsImportant=false
+inside dpkg-query -W | diff "$root/tmp/packages" - || exit 1
 list >"$root/tmp/after"
-echo "files and folders that came: $(comm -13 "$root/tmp/before" "$root/tmp/installed" | wc -l); left after purge:"
-if diff "$root/tmp/before" "$root/tmp/after"; then
-  echo "none"
-else
-  exit 1
-fi
+echo "packages that came: $(comm -13 "$root/tmp/packages" "$root/tmp/packages-installed" | wc -l); files and folders:" \
+  "$(comm -13 "$root/tmp/before" "$root/tmp/installed" | wc -l); left, by scripts of other packages, outside /usr and /home:"
+diff "$root/tmp/before" "$root/tmp/after" | grep '^[<>]' || echo "none"
+! diff "$root/tmp/before" "$root/tmp/after" | grep -qE '^<|^> ./(usr|home|opt|root|srv)'
