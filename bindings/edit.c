@@ -44,6 +44,17 @@ static char *show_prompt(EditLine *el) {
 
 /* ---- keys ---------------------------------------------------------------------------------------- */
 
+/* Ctrl-C, in two keys: to the line's end, where the terminal's cursor is only once libedit has shown it, and drop. */
+#define DROP "\033[999~"
+
+static unsigned char on_cancel(EditLine *el, int ch) {
+  const LineInfo *li = el_line(el);
+  (void)ch;
+  el_cursor(el, (int)(li->lastchar - li->cursor));
+  el_push(el, DROP);
+  return CC_REFRESH;
+}
+
 static unsigned char on_drop(EditLine *el, int ch) {
   (void)ch;
   fputs("^C\n", stdout);
@@ -98,17 +109,18 @@ static unsigned char on_tab(EditLine *el, int ch) {
 
 static void bind_keys(EditLine *el) {
   static const char *const keys[][2] = {
-    { "^I", "wattle-complete" }, { "\\e[999~", "wattle-drop" }, { "^Z", "wattle-suspend" },
+    { "^I", "wattle-complete" }, { "^C", "wattle-cancel" }, { DROP, "wattle-drop" }, { "^Z", "wattle-suspend" },
     { "^R", "em-inc-search-prev" }, { "^W", "ed-delete-prev-word" },
     { "\\e[1~", "ed-move-to-beg" }, { "\\e[H", "ed-move-to-beg" }, { "\\eOH", "ed-move-to-beg" },
     { "\\e[4~", "ed-move-to-end" }, { "\\e[F", "ed-move-to-end" }, { "\\eOF", "ed-move-to-end" },
     { "\\e[3~", "ed-delete-next-char" }, { "\\e[1;5C", "em-next-word" }, { "\\e[1;5D", "ed-prev-word" },
   };
-  el_set(el, EL_ADDFN, "wattle-complete", "complete the name before the cursor", on_tab);
-  el_set(el, EL_ADDFN, "wattle-drop", "drop the line", on_drop);
-  el_set(el, EL_ADDFN, "wattle-suspend", "give the terminal back to the shell", on_suspend);
+  /* el_set would copy the names and never free them */
+  el_wset(el, EL_ADDFN, L"wattle-complete", L"complete the name before the cursor", on_tab);
+  el_wset(el, EL_ADDFN, L"wattle-cancel", L"go to the line's end and drop it", on_cancel);
+  el_wset(el, EL_ADDFN, L"wattle-drop", L"drop the line", on_drop);
+  el_wset(el, EL_ADDFN, L"wattle-suspend", L"give the terminal back to the shell", on_suspend);
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) el_set(el, EL_BIND, keys[i][0], keys[i][1], NULL);
-  el_set(el, EL_BIND, "-s", "^C", "^E\\e[999~", NULL); /* from the line's end, where ^C is to be seen */
   el_set(el, EL_SETTY, "-d", "-isig", NULL);
 }
 

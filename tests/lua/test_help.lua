@@ -154,6 +154,7 @@ test("tables: one level, sorted, cut", function()
   local ring = {}
   ring.ring = ring
   check(#show.text(ring, 80) < 200)
+  shows({ "w.b", "a", ["w.b"] = wattle.zeros{ 2 }, a = 1 }, '{\n  ["w.b"] = f32 [2]\n  a       = 1\n}')
   shows(setmetatable({}, { __tostring = function() return "mine" end }), "mine")
   check(#show.text({ s = ("x"):rep(500) }, 80) < 90)
 end)
@@ -177,6 +178,11 @@ test("tensors, parameters, models, plans", function()
   local _, lines = text:gsub("\n", "")
   check(lines <= 61, text)
   for line in text:gmatch "[^\n]+" do check(utf8.len(line) <= 80, line) end
+end)
+
+test("a meter says what it reads", function()
+  local m <close> = wattle.meter{ source = "estimate", period_s = 60 }
+  check(show.text(m, 80):find "^meter: .*estimate")
 end)
 
 test("functions", function()

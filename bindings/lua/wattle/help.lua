@@ -197,6 +197,7 @@ end
 local function sentence_of(text)
   local flat = (text or ""):gsub("%s+", " "):gsub("^wattle[%w_.]*[{(]?[^:]-[})]?: *", "")
   local s = flat:match "^(.-%.)%s" or flat:match "^(.-):" or flat
+  if #s > 200 then s = (s:match "^(.-):" or s:match "^(.-)," or s) .. "." end
   return s:sub(1, 1):upper() .. s:sub(2)
 end
 

@@ -124,7 +124,10 @@ local function plan_text(plan)
   }
   if info.backward_flops > 0 then lines[#lines + 1] = ("  backward  %s a batch"):format(flops(info.backward_flops)) end
   lines[#lines + 1] = ("  memory    %s (%s without sharing)"):format(bytes(info.arena_bytes), bytes(info.sum_bytes))
-  if steps > 0 then lines[#lines + 1] = ("  so far    %d steps, %d updates"):format(steps, updates) end
+  if steps > 0 then
+    lines[#lines + 1] = ("  so far    %d step%s, %d update%s"):format(steps, steps == 1 and "" or "s", updates,
+                                                                     updates == 1 and "" or "s")
+  end
   lines[#lines + 1] = "  print(plan:describe()) shows each kernel and layout"
   return table.concat(lines, "\n")
 end
@@ -138,7 +141,7 @@ local function brief(v, width, deep)
   if kind == "string" then
     return cut(quoted(v), math.max(width, 12))
   elseif kind == "float" then
-    local s = ("%.6g"):format(v)
+    local s = (deep and "%.4g" or "%.6g"):format(v)
     return s:find "^-?%d+$" and s .. ".0" or s
   elseif class == "tensor" then
     return shape_text(v)
@@ -184,12 +187,28 @@ local function before(a, b)
   return tostring(a) < tostring(b)
 end
 
+-- A dict keeps its names in order in its list: d[1] = "fc.weight", d["fc.weight"] = tensor.
+local function is_dict(t, n)
+  local total = 0
+  for _ in next, t do total = total + 1 end
+  if n == 0 or total ~= 2 * n then return false end
+  for i = 1, n do
+    local name = rawget(t, i)
+    if type(name) ~= "string" or rawget(t, name) == nil then return false end
+  end
+  return true
+end
+
 local function table_text(t, width)
   local keys, n = {}, rawlen(t)
-  for key in next, t do
-    if not (math.type(key) == "integer" and key >= 1 and key <= n) then keys[#keys + 1] = key end
+  if is_dict(t, n) then
+    keys, n = table.move(t, 1, n, 1, {}), 0
+  else
+    for key in next, t do
+      if not (math.type(key) == "integer" and key >= 1 and key <= n) then keys[#keys + 1] = key end
+    end
+    table.sort(keys, before)
   end
-  table.sort(keys, before)
   local total = n + #keys
   if total == 0 then return "{}" end
   local flat, used, plain = {}, 4, true
@@ -246,6 +265,7 @@ function show.text(v, width)
   elseif class == "parameter" then return v:kind() .. "\n" .. shortened(tostring(v:tensor()), lines_max)
   elseif class == "model" then return model_text(v, width)
   elseif class == "plan" then return plan_text(v)
+  elseif class == "meter" then return "meter: " .. v:describe():gsub("\n$", "")
   elseif kind == "table" and not (debug.getmetatable(v) or {}).__tostring then return table_text(v, width)
   end
   return tostring(v)
