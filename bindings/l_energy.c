@@ -17,6 +17,7 @@ static void region_release(wl_box *b) {
 /* ---- traces: CSV with the columns t_s, domain, energy_uj ---- */
 
 typedef struct trace {
+  lua_State *L;
   wtl_trace_point *point; /* NULL: only count */
   int64_t n;
   char bad[128];
@@ -37,10 +38,14 @@ static wtl_status trace_row(void *arg, int64_t row, const char *const *field, co
   }
   wtl_trace_point *p = &t->point[t->n++];
   bool missing = strcmp(field[2], "NA") == 0;
-  char *t_end, *uj_end;
-  p->t_s = strtod(field[0], &t_end);
-  p->energy_uj = missing ? -1 : strtoll(field[2], &uj_end, 10);
-  if (t_end == field[0] || *t_end || (!missing && (uj_end == field[2] || *uj_end || p->energy_uj < 0))) {
+  char *end;
+  bool timed = lua_stringtonumber(t->L, field[0]) == len[0] + 1; /* Lua's reader takes a point in any locale */
+  if (timed) {
+    p->t_s = lua_tonumber(t->L, -1);
+    lua_pop(t->L, 1);
+  }
+  p->energy_uj = missing ? -1 : strtoll(field[2], &end, 10);
+  if (!timed || (!missing && (end == field[2] || *end || p->energy_uj < 0))) {
     snprintf(t->bad, sizeof t->bad, "row %lld: t_s is a number, energy_uj an integer from 0 on or NA", (long long)row);
     return WTL_ERR_FORMAT;
   }
@@ -54,12 +59,14 @@ static wtl_status trace_row(void *arg, int64_t row, const char *const *field, co
 
 /* Pushes the points of a trace (memory of Lua's) and sets the options; or pushes nil, message, code and returns 3. */
 static int read_trace(lua_State *L, wl_ctx *c, const char *path, wtl_meter_options *o) {
-  trace t = { 0 };
+  trace t = { .L = L };
+  luaL_checkstack(L, 4, "trace");
   wtl_status s = wtl_csv_load(c->core, path, trace_row, &t);
   if (s == WTL_OK) {
     t.point = lua_newuserdatauv(L, (size_t)(t.n > 0 ? t.n : 1) * sizeof *t.point, 0);
     t.n = 0;
     s = wtl_csv_load(c->core, path, trace_row, &t);
+    if (s == WTL_OK && t.n == 0) snprintf(t.bad, sizeof t.bad, "there is no row");
   }
   if (t.bad[0]) {
     lua_pushnil(L);

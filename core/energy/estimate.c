@@ -2,7 +2,6 @@
  *   power = idle_w + (tdp_w - idle_w) * this process's CPU time / (wall time * processors)
  * Its integral is linear in both times, so it is exact at any sampling period. It repeats the time with constants, and is
  * reported in columns of its own (energy_est_j). */
-#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -12,6 +11,9 @@
  * SPECpower_ssj2008 results (MAX_WATTS_AVG 3.5, MIN_WATTS_AVG 0.74). */
 #define FULL_W_PER_PROCESSOR 3.5
 #define IDLE_W_PER_PROCESSOR 0.74
+
+/* More than any machine draws; an energy in uJ stays far from 64 bits. */
+#define MAX_W 1e6
 
 /* CPU time of a thread that is running elsewhere is brought up to date by the kernel's tick: 10 ms at 100 Hz, the
  * slowest rate in use. */
@@ -29,8 +31,8 @@ static wtl_status estimate_open(wtl_ctx *ctx, const wtl_meter_options *o, wtl_so
   double tdp_w = o ? o->tdp_w : 0, idle_w = o ? o->idle_w : 0;
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   if (processors < 1) processors = 1;
-  if (!isfinite(tdp_w) || !isfinite(idle_w) || tdp_w < 0 || idle_w < 0) {
-    return wtl_fail(ctx, WTL_ERR_ARG, "meter: tdp_w is %g, idle_w %g; neither may be negative", tdp_w, idle_w);
+  if (!(tdp_w >= 0 && tdp_w <= MAX_W && idle_w >= 0 && idle_w <= MAX_W)) {
+    return wtl_fail(ctx, WTL_ERR_ARG, "meter: tdp_w is %g, idle_w %g; both are 0 to %g", tdp_w, idle_w, MAX_W);
   }
   bool tdp_assumed = tdp_w == 0, idle_assumed = idle_w == 0;
   if (tdp_assumed) tdp_w = FULL_W_PER_PROCESSOR * (double)processors;

@@ -5,6 +5,9 @@
 
 #include "source.h"
 
+/* Sums over all domains fit 64 bits; 10^17 uJ are 28 GWh. */
+#define MAX_UJ 100000000000000000
+
 typedef struct tick { int64_t t_us, energy_uj; } tick; /* energy_uj < 0: missing */
 
 typedef struct replay {
@@ -17,6 +20,10 @@ typedef struct replay {
 static wtl_status check_point(wtl_ctx *ctx, const wtl_trace_point *p, int64_t i) {
   if (!(p->t_s >= 0 && p->t_s <= 1e9)) {
     return wtl_fail(ctx, WTL_ERR_FORMAT, "meter: trace: row %lld: t_s is %g", (long long)i + 1, p->t_s);
+  }
+  if (p->energy_uj > MAX_UJ) {
+    return wtl_fail(ctx, WTL_ERR_FORMAT, "meter: trace: row %lld: energy_uj is %lld, beyond 10^17", (long long)i + 1,
+                    (long long)p->energy_uj);
   }
   if (!p->domain[0] || !memchr(p->domain, 0, sizeof p->domain)) {
     return wtl_fail(ctx, WTL_ERR_FORMAT, "meter: trace: row %lld: the domain's name is empty or too long",

@@ -486,12 +486,12 @@ typedef struct wtl_meter wtl_meter;
 typedef struct wtl_trace_point {
   double t_s;                  /* since the trace began; does not fall within a domain */
   char domain[WTL_DOMAIN_MAX]; /* package* and dram* are added up in energy_uj */
-  int64_t energy_uj;           /* does not fall within a domain; negative: missing */
+  int64_t energy_uj;           /* to 10^17; does not fall within a domain; negative: missing */
 } wtl_trace_point;
 typedef struct wtl_meter_options {
   const char *source;  /* "auto", "powercap", "estimate", "replay", "off"; NULL is "auto" */
   double period_s;     /* sampling period; 0 is 0.1; a counter that may wrap is read more often if it must be */
-  double tdp_w;        /* estimate: full-load power; 0 takes the built-in default, printed by wtl_meter_describe */
+  double tdp_w;        /* estimate: full-load power, to 1e6; 0 takes the built-in default, printed by wtl_meter_describe */
   double idle_w;       /* estimate: power at rest; 0 takes the default */
   const wtl_trace_point *trace; /* replay: copied */
   int64_t n_trace;

@@ -221,6 +221,7 @@ static void test_misuse(void **state) {
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = -1 }, &m), WTL_ERR_ARG, "period_s is -1");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .period_s = NAN }, &m), WTL_ERR_ARG, "period_s is nan");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = -5 }, &m), WTL_ERR_ARG, "tdp_w is -5");
+  FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = 1e300 }, &m), WTL_ERR_ARG, "tdp_w is 1e+300, idle_w 0; both");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .idle_w = INFINITY }, &m), WTL_ERR_ARG, "idle_w inf");
   FAILS(wtl_meter_create(ctx, &(wtl_meter_options){ .tdp_w = 10, .idle_w = 11 }, &m), WTL_ERR_ARG,
         "idle_w is 11, more than tdp_w, 10");
@@ -538,6 +539,7 @@ static void test_bad_trace(void **state) {
     { { { -1, "a", 1 }, { 0, "a", 2 }, { 1, "a", 3 } }, "row 1: t_s is -1" },
     { { { 0, "a", 1 }, { NAN, "a", 2 }, { 1, "a", 3 } }, "row 2: t_s is nan" },
     { { { 0, "a", 1 }, { 1, "", 2 }, { 1, "a", 3 } }, "row 2: the domain's name" },
+    { { { 0, "a", 1 }, { 1, "a", INT64_MAX }, { 1, "a", 3 } }, "row 2: energy_uj is 9223372036854775807, beyond 10^17" },
   };
   wtl_meter *m = NULL;
   wtl_meter_options o = { .source = "replay" };

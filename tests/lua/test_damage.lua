@@ -132,6 +132,24 @@ test("results do not depend on a script's locale", function()
   equal(side.options, { share = 0.125, whole = 2.0 })
 end)
 
+test("a trace is read the same in any locale; one that cannot be is told by its file", function()
+  local path = scratch .. "/trace.csv"
+  local function write(rows) assert(core.write_file(path, "t_s,domain,energy_uj\n" .. rows)) end
+  write "0,package-0,0\n0.5,package-0,1000000\n2.5,package-0,5000000\n"
+  equal(in_german(([[
+    local m <close> = assert(require "wattle".meter { source = "replay", trace = %q, clock = "virtual" })
+    local r = m:region "r"
+    m:advance(1.5)
+    io.write(math.tointeger(r:stop().energy_j))]]):format(path)), "3")
+  for _, bad in ipairs { { "", "there is no row" }, { "0,5,package-0,1\n", "4 fields" }, { "0s,package-0,1\n", "t_s is a number" },
+                         { "0,package-0,99999999999999999999\n", "beyond 10^17" }, { "0,package-0,-1\n", "an integer from 0 on" } } do
+    write(bad[1])
+    local m, message, code = wattle.meter { source = "replay", trace = path, clock = "virtual" }
+    equal({ m, code }, { nil, "format" })
+    says(message, bad[2])
+  end
+end)
+
 ---- bytes that are no text ----
 
 test("JSON that could not be read again is not written", function()
