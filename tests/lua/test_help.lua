@@ -257,6 +257,7 @@ test("an error's traceback is the user's part, without colours off a terminal", 
                             .. "\tstdin:1: in main chunk\n\t[C]: in ?")
   equal(text, "stdin:1: oh\n  stdin:1: in function 'f'")
   equal(repl.explain "plain", "plain")
+  equal(repl.explain(wattle.home .. "/lua/wattle/nn/layers.lua:151: linear: x is [1,4]"), "linear: x is [1,4]")
   local deep = {}
   for i = 1, 30 do deep[i] = ("\tx.lua:%d: in function 'f'"):format(i) end
   text = repl.explain("oh\nstack traceback:\n" .. table.concat(deep, "\n"))

@@ -22,7 +22,7 @@ function repl.start(greet)
   if not had.wattle then _G.wattle = wattle end
   if not had.nn then _G.nn = wattle.nn end
   if greet then
-    io.write "wattle and nn (wattle.nn) are loaded. ?name is help, ? lists it; TAB completes, Ctrl-D ends.\n"
+    io.write "wattle and nn are loaded: ?name helps, ? lists; TAB completes, Ctrl-D ends.\n"
   end
 end
 
@@ -51,9 +51,11 @@ end
 
 local own_files = wattle.home .. "/lua/wattle/"
 
--- An error's text: the message, and of the traceback only what is the user's.
+-- An error's text: the message, and of the traceback only what is the user's. A line of Wattle's files in front is not: a
+-- statement that is one call leaves no line of its own (a tail call in Lua).
 function repl.explain(message)
   message = tostring(message)
+  if message:sub(1, #own_files) == own_files then message = message:gsub("^.-%.lua:%d+: ", "", 1) end
   local text, trace = message:match "^(.-)\nstack traceback:\n(.*)$"
   if not text then return red(message) end
   local lines = {}
