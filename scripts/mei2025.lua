@@ -194,11 +194,13 @@ end
 -- Loads a checkpoint into a new model; a file of another model is told by its names and shapes.
 local function model_from(o, dict)
   local model = new_model(o)
-  local diff = model:load_state_dict(dict)
+  local file = o.checkpoint or "the checkpoint"
+  local loaded, diff = pcall(model.load_state_dict, model, dict)
+  if not loaded then return nil, ("%s: %s"):format(file, (diff:gsub("^[^\n]-:%d+: ", ""))) end
   for _, what in ipairs { "missing", "unexpected", "mismatched" } do
     local names = diff[what]
     if #names > 0 then
-      return nil, ("%s does not fit %s: %s %s%s"):format(o.checkpoint or "the checkpoint", o.model, what,
+      return nil, ("%s does not fit %s: %s %s%s"):format(file, o.model, what,
         tostring(names[1]), #names > 1 and (" and %d more"):format(#names - 1) or "")
     end
   end

@@ -225,7 +225,7 @@ command("a folder of results that is not empty", mei .. "--out old", { "old" },
         { after = function() equal(slurp "old/notes.txt", "x\n") end })
 command("unknown model of a command", mei .. "--model resnett20 --out new2", { "resnett20", "resnet20" })
 command("checkpoint of another model, command", mei .. "--model lenet5 --checkpoint mlp.safetensors --out new3", { "mlp.safetensors does not fit lenet5: missing conv1.weight" })
-command("checkpoint with NaN, command", mei .. "--checkpoint nan.safetensors --out new4", { mlp:state_dict()[2], "NaN" })
+command("checkpoint with NaN, command", mei .. "--checkpoint nan.safetensors --out new4", { "mei2025: nan.safetensors: ", mlp:state_dict()[2], "NaN" })
 command("seeds that are the same", mei:gsub("%-%-seeds 1", "") .. "--seeds 1,1 --out new5", { "seed" })
 script("two runs on one folder", 'local lock = assert(core.lock "old")\nassert(core.lock "old")', { "old", "another run" })
 
