@@ -72,6 +72,22 @@ test("no text breaks or injects", function()
   for _, row in ipairs(assert(core.csv_read(scratch .. "/bars.csv"))) do equal(#row, 8) end
 end)
 
+test("quotes at the beginning of a text, and XML's exception", function()
+  for i, text in ipairs { "'", "''", "'a' b", "''.system('touch hacked').'", "a]]>b", "]]>" } do
+    draw{ file = "quote.svg", title = text, xlabel = text, series = { { name = text, x = { 1, 2 }, y = { 1, 2 }, labels = { text } } },
+          lines = { { y = 1, label = text } } }
+    draw{ file = "quote_bars.svg", kind = "bars", x = { text, "b" }, y = { 1, 2 } }
+    for _, name in ipairs { "quote.svg", "quote_bars.svg" } do
+      local svg = slurp(name)
+      check(not svg:find("]]>", 1, true), "no CDATA ends here")
+      local found = 0
+      for _, said in ipairs(texts((svg:gsub("]]&gt;", "]]>")))) do found = found + (said == text and 1 or 0) end
+      check(found >= (name == "quote.svg" and 5 or 1), ("text %d stands %d times in %s"):format(i, found, name))
+    end
+  end
+  check(not core.exists "hacked" and not core.exists(scratch .. "/hacked"))
+end)
+
 test("strange names of files are names", function()
   for _, name in ipairs{ "it's \"a\" $(x) `y`.svg", "-e.svg", "|cat.svg", "<cat.svg", "ä b.png" } do
     draw{ file = name, x = { 1, 2 }, y = { 1, 2 } }
@@ -156,6 +172,8 @@ test("mistakes", function()
   wrong({ x = { 1 }, y = { 1 }, lines = { { label = "a" } } }, "lines[1] needs x or y")
   wrong({ x = { 1 }, y = { 1 }, notes = { { 1, 2 } } }, "notes[1] needs")
   wrong({ x = { 1 }, y = { 1 }, spans = { { 1 } } }, "spans[1] needs")
+  wrong({ x = { 1 }, y = { 1 }, notes = 3 }, "notes must be a list, not number")
+  wrong({ series = { { x = { 1 }, y = { 1 }, labels = "ab" } } }, "series 1: labels must be a list, not string")
   wrong({ series = { { x = { 1 }, y = { 1 }, color = "red" } } }, "color must be")
   wrong({ series = { { kind = "bars", x = { 1 }, y = { 1 } }, { x = { 1 }, y = { 1 } } } }, "bars do not mix")
   check(not core.exists(scratch .. "/wrong.svg") and not core.exists(scratch .. "/wrong.gp"))

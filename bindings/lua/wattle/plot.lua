@@ -62,6 +62,10 @@ local function check_text(v, what)
   if v ~= nil and type(v) ~= "string" then where.raise("plot: %s must be a string, not %s", what, type(v)) end
 end
 
+local function check_list(v, what)
+  if v ~= nil and type(v) ~= "table" then where.raise("plot: %s must be a list, not %s", what, type(v)) end
+end
+
 local function check_limits(v, what)
   if v == nil then return end
   if type(v) ~= "table" or not finite(v[1]) or not finite(v[2]) or v[1] >= v[2] then
@@ -88,6 +92,7 @@ local function read_series(given, i, o)
   util.check_options(given, SERIES, "plot: " .. what)
   check_text(given.name, what .. ": name")
   check_color(given.color, what)
+  check_list(given.labels, what .. ": labels")
   local s = { name = given.name, kind = given.kind or o.kind or "line", color = given.color, dashed = given.dashed,
               interval = given.interval or "bars", labels = given.labels or {} }
   if not KINDS[s.kind] then
@@ -145,7 +150,7 @@ local function read_options(o)
   end
   check_limits(o.xlim, "xlim")
   check_limits(o.ylim, "ylim")
-  if o.xtics ~= nil and type(o.xtics) ~= "table" then where.raise "plot: xtics must be a list of numbers" end
+  check_list(o.xtics, "xtics")
   for i, v in ipairs(o.xtics or {}) do
     if not finite(v) then where.raise("plot: xtics[%d] must be a number, not %s", i, tostring(v)) end
   end
@@ -154,7 +159,7 @@ local function read_options(o)
   check_size(p.width, "width")
   check_size(p.height, "height")
   local list = o.series or { { x = o.x, y = o.y, low = o.low, high = o.high } }
-  if type(list) ~= "table" then where.raise("plot: series must be a list, not %s", type(list)) end
+  check_list(list, "series")
   local bars = 0
   for i, given in ipairs(list) do
     local s = read_series(given, i, o)
@@ -165,6 +170,7 @@ local function read_options(o)
   if bars > 0 and p.log:find "x" then where.raise "plot: the x axis of bars holds names: it cannot be logarithmic" end
   p.bars = bars > 0
   for i, s in ipairs(p.series) do check_log(s, i, p) end
+  for _, key in ipairs { "lines", "spans", "notes" } do check_list(o[key], key) end
   p.lines, p.spans, p.notes = o.lines or {}, o.spans or {}, o.notes or {}
   for i, line in ipairs(p.lines) do
     if type(line) ~= "table" or finite(line.x) == finite(line.y) then
@@ -247,10 +253,12 @@ end
 
 ---- the script ----
 
--- A text as gnuplot's single-quoted string, in which only the quote itself means something.
+-- A text as gnuplot's single-quoted string, in which only the quote itself means something: it is doubled, except at the
+-- beginning, where gnuplot takes the two for an empty string.
 local function quote(s)
   if not utf8.len(s) then s = s:gsub("[\x80-\xff]", "?") end
-  return "'" .. s:gsub("%c", " "):gsub("'", "''") .. "'"
+  local first, rest = s:gsub("%c", " "):match "^('*)(.*)$"
+  return (first ~= "" and '"' .. first .. '" . ' or "") .. "'" .. rest:gsub("'", "''") .. "'"
 end
 
 -- The same on several lines of at most n letters.
@@ -633,6 +641,7 @@ local function finish_svg(p, o, svg)
   end)
   svg = svg:gsub("(%w+)='black'", "%1='#000000'"):gsub('(%w+)="black"', "%1='#000000'")
   svg = svg:gsub('(%w+)="(#%x%x%x%x%x%x)"', "%1='%2'")
+  svg = svg:gsub("<text>(.-)</text>", function(s) return "<text>" .. s:gsub("]]>", "]]&gt;") .. "</text>" end) -- XML's one exception
   return (svg:gsub('font%-family="Helvetica"', 'font-family="Helvetica, Arial, sans-serif"'))
 end
 
