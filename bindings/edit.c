@@ -152,6 +152,16 @@ static int lock_folder(const wl_edit *e) {
   return fd;
 }
 
+/* -1 with errno. A pipe or a device would never end. */
+static int open_history(const wl_edit *e, int how) {
+  struct stat st;
+  int fd = open(e->path, how | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600);
+  if (fd < 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))) return fd;
+  close(fd);
+  errno = EINVAL;
+  return -1;
+}
+
 static void unescape(char *s) {
   char *to = s;
   for (; *s; s++) {
@@ -184,7 +194,7 @@ static void shorten(const wl_edit *e, FILE *f, long skip) {
 
 static bool read_history(wl_edit *e) {
   HistEvent ev;
-  int lock = lock_folder(e), fd = open(e->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int lock = lock_folder(e), fd = open_history(e, O_RDWR);
   FILE *f = fd >= 0 ? fdopen(fd, "r+") : NULL;
   int error = errno;
   if (f) {
@@ -222,7 +232,7 @@ void wl_edit_keep(wl_edit *e, const char *text) {
     entry[at++] = text[i] == '\n' ? 'n' : text[i];
   }
   entry[at++] = '\n';
-  int lock = lock_folder(e), fd = open(e->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int lock = lock_folder(e), fd = open_history(e, O_WRONLY);
   if (fd >= 0) {
     if (write(fd, entry, at) < 0) errno = 0; /* told once, at the start; a disk that fills later costs only this */
     close(fd);
