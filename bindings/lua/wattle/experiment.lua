@@ -731,8 +731,9 @@ local function execute(o, reached)
   if not files then return nil, message, code end
   local todo = missing_runs(runs, files.done)
   reached.total, reached.done = #runs, #runs - #todo
-  if files.resumed and o.progress ~= false then
-    io.stderr:write(("experiment: %d of %d runs are in %s already\n"):format(reached.done, #runs, o.out))
+  if o.progress ~= false then
+    io.stderr:write(files.resumed and ("experiment: %d of %d runs are in %s already\n"):format(reached.done, #runs, o.out)
+      or ("experiment: %d run%s, into %s\n"):format(#runs, #runs == 1 and "" or "s", o.out))
   end
   local ok
   for _, stage in ipairs(#todo > 0 and o.stages or {}) do
