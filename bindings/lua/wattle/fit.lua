@@ -184,12 +184,10 @@ end
 
 local function log_line(row, epochs)
   local parts = { ("epoch %" .. #tostring(epochs) .. "d/%d"):format(row.epoch, epochs) }
-  local function add(format, value) if value then parts[#parts + 1] = format:format(value) end end
+  local function add(format, value, val) if value then parts[#parts + 1] = format:format(value, val) end end
   add("lr %.3g", row.lr)
-  add("loss %.4f", row.train_loss)
-  add("top1 %.2f %%", row.train_top1_pct)
-  add("val loss %.4f", row.val_loss)
-  add("val top1 %.2f %%", row.val_top1_pct)
+  add(row.val_loss and "loss %.4f, val %.4f" or "loss %.4f", row.train_loss, row.val_loss)
+  add(row.val_top1_pct and "top1 %.2f, val %.2f %%" or "top1 %.2f %%", row.train_top1_pct, row.val_top1_pct)
   add("%.1f s", row.duration_s)
   if row.status then add("%s", row.status) end
   return table.concat(parts, "  ")
