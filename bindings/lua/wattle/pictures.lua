@@ -139,7 +139,16 @@ end
 
 local draw = {}
 
-local SPREAD = "Bars are 95 % intervals over seeds (the range below three seeds), in both directions."
+local CUT = " They are cut where no value can be: below 0, above 100 %."
+local SPREAD = "Bars are 95 % intervals over seeds (the range below three seeds), in both directions." .. CUT
+
+-- The ends of a column's interval as they are drawn: Student's t knows no bounds, but there are no seconds below 0.
+local function ends(i, name)
+  local low, high = i.low, i.high
+  if name:find "top1_pct$" or name:find "^duration_" then low = math.max(low, 0) end
+  if name:find "top1_pct$" then high = math.min(high, 100) end
+  return low, high
+end
 
 -- The interval of a column in a group, whichever list it is in.
 local function interval_of(e, s, n, name)
@@ -174,8 +183,8 @@ local function against(e, s, cost, floor)
       end
       local k = #list.x + 1
       list.x[k], list.y[k] = x.mean, y.mean
-      if x.n > 1 then list.xlow[k], list.xhigh[k] = x.low, x.high end
-      if y.n > 1 then list.low[k], list.high[k] = y.low, y.high end
+      if x.n > 1 then list.xlow[k], list.xhigh[k] = ends(x, cost) end
+      if y.n > 1 then list.low[k], list.high[k] = ends(y, s.accuracy) end
       if row.technique then
         list.labels[k] = row.level and pictures.label({ level = row.level, level_unit = row.level_unit },
                                                       { "level" }):gsub(" bits$", "") or nil
@@ -295,12 +304,12 @@ function draw.accuracy_factor(e, s)
   for k, n in ipairs(order) do
     local i = interval_of(e, s, n, s.accuracy)
     line.x[k], line.y[k] = s.rows[n][name], i.mean
-    if i.n > 1 then line.low[k], line.high[k] = i.low, i.high end
+    if i.n > 1 then line.low[k], line.high[k] = ends(i, s.accuracy) end
   end
   if next(line.y) == nil then return nil end
   return { series = { line }, xlabel = pictures.axis(name), ylabel = pictures.axis(s.accuracy),
            xtics = #line.x <= 12 and line.x or nil },
-    "Accuracy against " .. name, "Bars are 95 % intervals over seeds (the range below three seeds)."
+    "Accuracy against " .. name, "Bars are 95 % intervals over seeds (the range below three seeds)." .. CUT
 end
 
 local CURVES_MOST = 8
@@ -338,7 +347,7 @@ function draw.training(e, s)
       local i = stats.interval((stats.values(stats.by_seed(epochs[k] or {}, "v"))))
       line.x[k], line.y[k] = k, i.mean
       if i.n > 1 then
-        line.low[k], line.high[k] = i.low, i.high
+        line.low[k], line.high[k] = ends(i, "val_top1_pct")
         banded = banded or epochs.last > 1
       end
     end
@@ -346,7 +355,7 @@ function draw.training(e, s)
   end
   if #series == 0 or #series > CURVES_MOST then return nil end
   return { series = series, xlabel = "epoch", ylabel = "validation top-1 accuracy, %" }, "Training",
-    banded and "Bands are 95 % intervals over seeds (the range below three seeds)." or "One run each."
+    banded and "Bands are 95 % intervals over seeds (the range below three seeds)." .. CUT or "One run each."
 end
 
 -- Power over time of one run, phase by phase.
