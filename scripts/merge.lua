@@ -131,7 +131,10 @@ end
 
 local function main()
   local o = cli.main(spec, arg)
-  if #o < 2 then die("OUT and the shards' folders are needed; see wattle merge --help") end
+  if #o < 2 then
+    io.stderr:write("merge: OUT and the shards' folders are needed; see wattle merge --help\n")
+    os.exit(2, true)
+  end
   local out = o[1]
   if core.exists(out) and #need(core.listdir(out)) > 0 then die("the folder '%s' is not empty", out) end
   local shards = {}
