@@ -93,8 +93,9 @@ end
 
 function advice.virtual()
   return "This is a virtual machine, and hypervisors do not pass the processor's energy counters on.",
-    { "There is nothing to set up inside it. To measure energy, run on the host itself or on a bare-metal machine",
-      "(cloud providers call such instances \"metal\"). Here reports compare time, not energy." }
+    { "There is nothing to set up inside it. To measure energy, run on the host",
+      "itself or on a bare-metal machine (cloud providers call such instances",
+      "\"metal\"). Here reports compare time, not energy." }
 end
 
 function advice.processor(here)
