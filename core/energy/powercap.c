@@ -142,14 +142,26 @@ static wtl_status too_many(wtl_ctx *ctx) {
   return wtl_fail(ctx, WTL_ERR_UNSUPPORTED, "meter: powercap: there are more than %d zones", MAX_ZONES);
 }
 
+/* A zone whose name cannot be read may be a package: a sum without it would be too small and nobody would know. */
+static wtl_status read_name(wtl_ctx *ctx, zone *z) {
+  char place[ZONE_TEXT], text[128];
+  int err = powercap_sysfs_zone_get_name(z->type, z->index, z->depth, z->name, sizeof z->name);
+  if (err == -ENOBUFS) z->name[0] = 0; /* longer than any of RAPL's: unknown */
+  else if (err < 0 || !z->name[0]) {
+    return wtl_fail(ctx, WTL_ERR_IO, "meter: powercap: %s: name: %s", zone_text(z, place),
+                    err < 0 ? strerror_r(-err, text, sizeof text) : "is empty");
+  }
+  for (char *c = z->name; *c; c++) {
+    if (!isalnum((unsigned char)*c) && !strchr("-_", *c)) *c = '_'; /* it goes into tables */
+  }
+  return WTL_OK;
+}
+
 /* Lists the zone as a domain, or as a mirror of one that is there. */
 static wtl_status add_zone(powercap *p, zone *z, const zone *parent, bool *mirrored) {
   wtl_source *s = &p->source;
   char text[ZONE_TEXT], domain[WTL_DOMAIN_MAX];
-  if (powercap_sysfs_zone_get_name(z->type, z->index, z->depth, z->name, sizeof z->name) < 0) z->name[0] = 0;
-  for (char *c = z->name; *c; c++) {
-    if (!isalnum((unsigned char)*c) && !strchr("-_", *c)) *c = '_'; /* it goes into tables */
-  }
+  WTL_TRY(read_name(s->ctx, z));
   bool known = domain_name(z, parent, domain);
   *mirrored = false;
   for (int i = 0; known && i < s->n_domains && !*mirrored; i++) {

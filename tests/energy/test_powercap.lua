@@ -278,6 +278,18 @@ test("where it does not work, why", function()
   refused("unsupported", "has neither a package nor a dram zone")
   fake.tree { { "intel-rapl:0", "package-0", false } }
   refused("io", "package-0: energy_uj: No such file or directory")
+  -- A zone without a name may be the other package: half a sum is none.
+  fake.tree(TWO)
+  assert(os.remove(fake.path("intel-rapl:1", "name")))
+  refused("io", "intel-rapl:1: name: No such file or directory")
+  fake.write("intel-rapl:1", "name", "")
+  refused("io", "intel-rapl:1: name: is empty")
+  fake.write("intel-rapl:1", "name", "package-1")
+  assert(os.remove(fake.path("intel-rapl:0:2", "name")))
+  refused("io", "intel-rapl:0:2: name: No such file or directory")
+  fake.write("intel-rapl:0:2", "name", ("long"):rep(30)) -- none of RAPL's, so in no sum
+  local m <close> = meter()
+  equal(names((metered(m, function() end))), "package-0+ core-0 uncore-0 intel-rapl:0:2 package-1+ core-1 dram-1+ psys")
 end)
 
 -- ---- in a process of its own -----------------------------------------------------------------------------------
