@@ -292,7 +292,7 @@ function fit.fit(o)
   local run, history = begin(o), { status = "ok" }
   if o.checkpoint then must(checkpoint.read(o.checkpoint, run, history)) end
   local told <close> = setmetatable({}, { __close = function(_, e) tell_interrupted(run, history, e) end })
-  local bar <close> = progress.new{ total = run.epochs, label = "fit", enabled = o.progress ~= false, meter = o.meter }
+  local bar <close> = progress.new{ total = run.epochs, done = #history, label = "fit", enabled = o.progress ~= false, meter = o.meter }
   while #history < run.epochs and history.status == "ok" and not history.stopped do
     local epoch = #history + 1
     local row = one_epoch(run, epoch, bar)

@@ -21,15 +21,15 @@ function progress.duration(seconds)
   return ("%d:%02d"):format(s // 60, s % 60)
 end
 
--- progress.new{total =, label = "", enabled = true, stream = io.stderr, terminal =, meter =} -> bar. total: how many
--- units there are (> 0). terminal says whether stream is one that lines can be drawn over on; found out for standard
+-- progress.new{total =, done = 0, label = "", enabled = true, stream = io.stderr, terminal =, meter =} -> bar. total:
+-- how many units there are (> 0); done: how many of them an earlier call did. terminal says whether stream is one that lines can be drawn over on; found out for standard
 -- error if not given. meter: its watts now are shown, where counters are read; a model's are not.
 function progress.new(o)
-  util.check_options(o, { "total", "label", "enabled", "stream", "terminal", "meter" }, "progress.new")
+  util.check_options(o, { "total", "done", "label", "enabled", "stream", "terminal", "meter" }, "progress.new")
   local terminal = o.terminal
   if terminal == nil then terminal = o.stream == nil and core.isatty(2) and os.getenv "TERM" ~= "dumb" end
   return setmetatable({
-    total = o.total, label = o.label or "", enabled = o.enabled ~= false,
+    total = o.total, before = o.done or 0, label = o.label or "", enabled = o.enabled ~= false,
     stream = o.stream or io.stderr, terminal = terminal,
     meter = o.meter, began = core.now(), drawn = -1, shown = false,
   }, Bar)
@@ -55,10 +55,10 @@ local function columns()
   return math.max((core.columns() or 80) - 1, 1) -- the last column would wrap on some terminals
 end
 
--- Seconds left at the rate so far; nil before anything is done.
+-- Seconds left at the rate so far; nil before anything is done here.
 function Bar:remaining(done)
-  if done <= 0 then return nil end
-  return (core.now() - self.began) / done * math.max(self.total - done, 0)
+  if done <= self.before then return nil end
+  return (core.now() - self.began) / (done - self.before) * math.max(self.total - done, 0)
 end
 
 local function erase(self)
