@@ -419,7 +419,11 @@ local function suggestion(name)
     names[#names + 1], whole[last] = last, whole[last] or known
   end
   for _, area in ipairs(index.areas) do names[#names + 1] = area.name end
-  local near = core.nearest(name, names)
+  local near, part = nil, name:lower() -- pool2d is part of max_pool2d and nothing that was mistyped
+  for _, known in ipairs(#part > 2 and names or {}) do
+    if known:lower():find(part, 1, true) and (not near or #known < #near) then near = known end
+  end
+  near = near or core.nearest(name, names)
   if not near and name:find "[.:]" then near = core.nearest(name:match "[^.:]+$" or name, names) end
   return near and (index[near] and near or whole[near] or near)
 end
