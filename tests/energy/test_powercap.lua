@@ -292,6 +292,30 @@ test("where it does not work, why", function()
   equal(names((metered(m, function() end))), "package-0+ core-0 uncore-0 intel-rapl:0:2 package-1+ core-1 dram-1+ psys")
 end)
 
+test("energies over different domains do not get into one table", function()
+  local out = os.tmpname()
+  os.remove(out)
+  local function go(stop)
+    return pcall(wattle.experiment, { name = "domains", out = out, factors = { a = { 1, 2 } }, seeds = { 1 }, resume = true,
+      idle_s = 0, progress = false, run = function(case)
+        if case.a == stop then error("interrupted!", 0) end
+        pass()
+        return { loss = 0.5 }
+      end })
+  end
+  fake.tree(TWO)
+  check(not go(2))
+  fake.tree { { "intel-rapl:0", "package-0", 0 }, { "intel-rapl:1", "package-1", 0 } } -- dram is gone
+  local ok, result, message = go()
+  check(ok and not result)
+  check(message:find("energy_domains was 'package-0 dram-0 package-1 dram-1', now it is 'package-0 package-1'", 1, true), message)
+  fake.tree(TWO)
+  ok, result, message = go()
+  check(ok and result, message)
+  equal(#result.rows, 2)
+  os.execute(("rm -rf '%s'"):format(out))
+end)
+
 -- ---- in a process of its own -----------------------------------------------------------------------------------
 
 local function write(path, text)

@@ -260,7 +260,8 @@ local function sidecar(o, cases, cols, source, meter_text)
     experiment = o.name,
     started_utc = now,
     seeds = o.seeds, repeats = o.repeats, seed_order = o.seed_order,
-    cases = plain_cases(cases), constants = o.constants or core.null, shard = o.shard or core.null, source = source,
+    cases = plain_cases(cases), constants = o.constants or core.null, shard = o.shard or core.null,
+    source = source.name, energy_domains = source.domain or core.null,
     sessions = { { started_utc = now, host = core.hostname(), command = command, git = build.git or core.null } },
     stages = {},
     options = o.options or core.null,
@@ -273,7 +274,7 @@ local function sidecar(o, cases, cols, source, meter_text)
     build = build,
     lua = _VERSION,
     command = command,
-    meter = { source = source, description = meter_text },
+    meter = { source = source.name, description = meter_text },
     columns = { ["runs.csv"] = types(cols), ["epochs.csv"] = types(results.epochs),
                 ["energy.csv"] = types(results.energy), ["trace.csv"] = types(results.trace) },
     notes = {
@@ -720,7 +721,7 @@ local function execute(o, reached)
     if not fits then where.raise("experiment: %s", message) end
     planned[run.run_id] = run
   end
-  local side = sidecar(o, cases, cols, source.name, description)
+  local side = sidecar(o, cases, cols, source, description)
   side.runs, side.meter.idle_s = #runs, o.idle_s
 
   local files <close>, message, code = folder.open {

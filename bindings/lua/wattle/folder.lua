@@ -16,7 +16,7 @@ local FILES = { "runs", "epochs", "energy" } -- the trace is not always there
 
 -- What must be the same for rows to belong together, in the order in which a difference is told.
 local SAME = { "schema_version", "plan_version", "experiment", "options", "seeds", "repeats", "seed_order", "cases",
-               "constants", "shard", "threads", "source", "columns" }
+               "constants", "shard", "threads", "source", "energy_domains", "columns" }
 
 -- runs.json of a folder, or nil, message, code.
 function folder.read_sidecar(path)
