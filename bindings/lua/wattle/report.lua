@@ -415,9 +415,8 @@ local function rerun(e)
   local out, sessions = {}, type(e.side.sessions) == "table" and e.side.sessions or {}
   local first = type(sessions[1]) == "table" and sessions[1].command or e.side.command
   if type(first) == "string" then
-    local command = first:find "%.lua" and first or "wattle " .. first
     out[1] = paragraph "The same again, into a new folder (give another --out or out =):"
-      .. element("pre", escape(command))
+      .. element("pre", escape("wattle " .. first))
   end
   out[#out + 1] = paragraph(("Runs took %s in all%s. The same seeds, threads and build give the same bits; times never "
                              .. "repeat."):format(progress.duration(e.total_s),
