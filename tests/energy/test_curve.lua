@@ -178,14 +178,17 @@ test("a run that failed leaves no trace when it is run again; shards' traces are
   equal(traced_runs(scratch .. "/whole"), 2)
 end)
 
--- A real protocol. Its runs' times come from a meter between it and the real one (span.lua).
+-- A real protocol. Its runs' times come from a meter between it and the real one (span.lua). With WATTLE_QUICK it is
+-- `mei2025 --quick` with all its arms (minutes), and each run's figures are printed.
+local quick = os.getenv "WATTLE_QUICK"
 test("mei2025: every run is the curve's integral, and its stages add up", function()
   require("tiny_images").write(scratch, 5400, 300)
   local out, said, ok = scratch .. "/mei", nil, nil
   local integral = under_curve(function()
-    local pipe = io.popen(("SPANS=%s/spans.csv '%s' -l span mei2025 --data %s --out %s --model mlp --batch-size 20 "
-      .. "--epochs 2 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 --threads 1 --capacity off --seeds 1 --bits 16 "
-      .. "--amounts 0.5 --techniques baseline,scr_zero,prune_global --idle 0.2 2>&1"):format(scratch, program, scratch, out))
+    local options = quick and "--quick --seeds 1 --idle 1"
+      or "--data " .. scratch .. " --model mlp --batch-size 20 --epochs 2 --tune-epochs 1 --lr 0.02 --tune-lr 0.005 "
+      .. "--threads 1 --capacity off --seeds 1 --bits 16 --amounts 0.5 --techniques baseline,scr_zero,prune_global --idle 0.2"
+    local pipe = io.popen(("SPANS=%s/spans.csv '%s' -l span mei2025 --out %s %s 2>&1"):format(scratch, program, out, options))
     said = pipe:read "a"
     ok = pipe:close()
   end)
@@ -195,12 +198,15 @@ test("mei2025: every run is the curve's integral, and its stages add up", functi
                                               { "batch_size", "integer" }, { "tune_lr", "number" } })
   local rows = assert(results.read(out .. "/runs.csv", cols))
   table.sort(rows, function(a, b) return a.run_order < b.run_order end)
-  equal(#rows, 3)
-  equal(#lines, 3)
+  if not quick then equal(#rows, 3) end
+  equal(#lines, #rows)
   local domains = by_domain(out)
   for i, row in ipairs(rows) do
     local span = { tonumber(lines[i][1]), tonumber(lines[i][2]) }
-    check_run(row, integral, span, domains[row.run_id])
+    local off = check_run(row, integral, span, domains[row.run_id])
+    if quick then
+      print(("%-24s energy_j %8.4f  integral %8.4f  resolution %.4f"):format(row.run_id, row.energy_j, integral(span[1], span[2]), off * row.energy_j))
+    end
     local sum, package = 0, domains[row.run_id]["package-0"]
     for region, e in pairs(package) do
       if region ~= "run" then sum = sum + (e.energy_j or 0) end
