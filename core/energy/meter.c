@@ -130,10 +130,12 @@ static wtl_reading sum_of(const wtl_source *s, const wtl_reading *r) {
   return sum;
 }
 
-static void keep(wtl_meter *m) {
+/* This sample as a moment of the record, if it is due; `last`: as soon as the counters resolve what passed. */
+static void keep(wtl_meter *m, bool last) {
   record *r = &m->record;
   size_t width = (size_t)m->n_channels;
-  if (!r->tally || (r->n > 0 && m->last_us - r->now_us[r->n - 1] < r->stride_us)) return;
+  int64_t least_us = !last ? r->stride_us : m->resolution_us > 1 ? m->resolution_us : 1;
+  if (!r->tally || (r->n > 0 && m->last_us - r->now_us[r->n - 1] < least_us)) return;
   if (r->n == r->most) { /* every second moment goes; the first stays */
     for (int i = 1; 2 * i < r->n; i++) {
       r->now_us[i] = r->now_us[2 * i];
@@ -141,7 +143,7 @@ static void keep(wtl_meter *m) {
     }
     r->n = (r->n + 1) / 2;
     r->stride_us *= 2;
-    if (m->last_us - r->now_us[r->n - 1] < r->stride_us) return;
+    if (!last && m->last_us - r->now_us[r->n - 1] < r->stride_us) return;
   }
   r->now_us[r->n] = m->last_us;
   for (size_t c = 0; c < width; c++) r->tally[(size_t)r->n * width + c] = m->channel[c].tally;
@@ -166,7 +168,7 @@ static void sample(wtl_meter *m) {
     m->mark[1] = (power_mark){ now, m->channel[m->primary].tally,
                                m->model >= 0 ? m->channel[m->model].tally : (tally){ 0 } };
   }
-  keep(m);
+  keep(m, false);
 }
 
 static int64_t mark(wtl_meter *m, point *p) {
@@ -605,6 +607,8 @@ static int n_domains(const wtl_meter *m) { return m->n_channels - m->n_sources; 
 
 int wtl_meter_recorded(wtl_meter *m) {
   pthread_mutex_lock(&m->lock);
+  sample(m);
+  keep(m, true); /* what passed since the last moment belongs to what was asked for */
   int n = m->record.n > 1 ? (m->record.n - 1) * n_domains(m) : 0;
   pthread_mutex_unlock(&m->lock);
   return n;

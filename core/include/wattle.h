@@ -558,7 +558,8 @@ typedef struct wtl_interval {
   wtl_method method; /* WTL_MISSING: not all of the interval was read */
   double power_w;
 } wtl_interval;
-int wtl_meter_recorded(wtl_meter *m); /* intervals of all domains so far */
+/* Intervals of all domains so far: to this moment, if a counter resolves what passed since the one before. */
+int wtl_meter_recorded(wtl_meter *m);
 /* In order of time, then of domains. WTL_ERR_ARG out of range: the record may have been thinned since it was counted. */
 wtl_status wtl_meter_interval(wtl_meter *m, int i, wtl_interval *out);
 

@@ -634,7 +634,8 @@ static void test_record(void **state) {
   FAILS(wtl_meter_record(m, -1), WTL_ERR_ARG, "not -1");
   OK(wtl_meter_record(m, 4));
   for (int i = 1; i <= 16; i++) { /* 16 moments after the first, in at most 4 intervals */
-    OK(wtl_meter_advance(m, i == 1 ? 0.05 : 0.5)); /* the first is no moment: shorter than a period */
+    OK(wtl_meter_advance(m, i == 1 ? 0.05 : 0.5)); /* the first, shorter than a period, is one because it is asked for */
+    if (i == 1) assert_int_equal(wtl_meter_recorded(m), 3);
     int n = wtl_meter_recorded(m);
     assert_true(n % 3 == 0 && n <= 12);
   }
@@ -652,7 +653,8 @@ static void test_record(void **state) {
     assert_true(fabs(x.power_w - watts[i % 3]) < 1e-6);
     assert_int_equal(x.summed, i % 3 < 2);
   }
-  assert_true(last[0] > 4 && last[0] <= 7.55);
+  assert_true(fabs(last[0] - 7.55) < 1e-9); /* to the end */
+  assert_int_equal(wtl_meter_recorded(m), n); /* nothing passed since */
   FAILS(wtl_meter_interval(m, n, &x), WTL_ERR_ARG, "not in the record");
   FAILS(wtl_meter_interval(m, -1, &x), WTL_ERR_ARG, "interval -1");
   OK(wtl_meter_advance(m, 20)); /* over dram's hole */
