@@ -143,7 +143,9 @@ local function watts(j, s) return ("%.2f W"):format(j / s) end
 
 -- What each source says now: its line of the table.
 local function powercap_line(x)
-  if x.energy_j then return "works", watts(x.energy_j, x.duration_s) .. " now: package + dram, by the processor's counters (RAPL)" end
+  if x.energy_j and x.missing_s == 0 then
+    return "works", watts(x.energy_j, x.duration_s) .. " now: package + dram, by the processor's counters (RAPL)"
+  end
   return "in part", "no sum of package + dram: " .. x.reason
 end
 

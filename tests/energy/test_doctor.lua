@@ -63,6 +63,13 @@ test("watts", function()
   os.execute "sleep 2.5" -- its files are the next test's
 end)
 
+test("a counter that goes away meanwhile: no watts from the part that was read", function()
+  fake.tree(TREE)
+  local text, code = doctor("--seconds 1 --measured", ("(sleep 0.5; rm %s) & "):format(fake.path("intel-rapl:0", "energy_uj")))
+  equal(code, 1, text)
+  says(text, "powercap  in part     no sum of package + dram: package-0: energy_uj: No such file", "package-0       missing")
+end)
+
 test("counters that may not be read", function()
   fake.tree(TREE)
   assert(os.execute("chmod 000 " .. fake.path("intel-rapl:0:2", "energy_uj")))
