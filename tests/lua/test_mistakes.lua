@@ -188,8 +188,9 @@ script("rows under another header", 'assert(core.appender("rows.csv", "a,b,c"))'
 script("two writers of one file", 'local a = assert(core.appender("rows.csv", "a,b"))\nassert(core.appender("rows.csv", "a,b"))',
        { "rows.csv", "another run" }, { after = function() equal(slurp "rows.csv", "a,b\n1,2\n") end })
 
-local private = os.execute "unshare -m true 2>/dev/null"
-  and "unshare -m sh -c 'mount -t tmpfs -o size=%s tmpfs full && wattle mistake.lua; code=$?; cp full/rows.csv left.csv 2>/dev/null; exit $code'"
+local private = t.private_mounts()
+private = private and "'" .. private .. "' sh -c 'mount -t tmpfs -o size=%s tmpfs full && wattle mistake.lua; code=$?; "
+  .. "cp full/rows.csv left.csv 2>/dev/null; exit $code'"
 script("a disk that is full, saving", 'assert(wattle.save("full/x.safetensors", wattle.models.create("mlp"):state_dict()))',
        { "full/x.safetensors", "No space left" }, { line = private and private:format "64k" or false })
 script("a disk that fills, appending", 'local a = assert(core.appender("full/rows.csv", "a,b"))\n'

@@ -225,16 +225,11 @@ end)
 local function on_small_disk(size, script)
   local disk = scratch .. "/disk"
   assert(core.mkdir(disk))
-  local namespace
-  for _, command in ipairs { "unshare -m", "unshare -rm" } do
-    if not namespace and shell(("%s mount -t tmpfs -o size=64k none '%s'\n"):format(command, disk)) == 0 then
-      namespace = command
-    end
-  end
-  if not namespace then return nil end
+  local private = t.private_mounts()
+  if not private then return nil end
   assert(core.write_file(scratch .. "/inner.sh", script))
-  return shell(([[exec %s sh -c 'mount -t tmpfs -o size=%s none "$1" && exec sh %s/inner.sh "$1"' sh '%s']]):format(
-    namespace, size, scratch, disk))
+  return shell(([[exec '%s' sh -c 'mount -t tmpfs -o size=%s none "$1" && exec sh %s/inner.sh "$1"' sh '%s']]):format(
+    private, size, scratch, disk))
 end
 
 local no_mounts = "no mount namespace may be made here"
