@@ -15,11 +15,23 @@ typedef struct repl {
   wl_edit *edit; /* NULL: plain lines */
 } repl;
 
-/* Pushes _PROMPT or _PROMPT2 as text. */
+/* _PROMPT's text, raw: a script may have made reading an unknown global an error. */
+static int prompt_text(lua_State *L) {
+  lua_pushglobaltable(L);
+  lua_insert(L, 1);
+  lua_rawget(L, 1);
+  if (!lua_isnil(L, -1)) luaL_tolstring(L, -1, NULL);
+  return 1;
+}
+
+/* Pushes _PROMPT or _PROMPT2 as text; where there is none, or its __tostring fails, lua's own. */
 static const char *push_prompt(lua_State *L, bool first) {
-  if (lua_getglobal(L, first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL) lua_pushstring(L, first ? "> " : ">> ");
-  else luaL_tolstring(L, -1, NULL);
-  lua_remove(L, -2);
+  lua_pushcfunction(L, prompt_text);
+  lua_pushstring(L, first ? "_PROMPT" : "_PROMPT2");
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushstring(L, first ? "> " : ">> ");
+  }
   return lua_tostring(L, -1);
 }
 

@@ -156,6 +156,7 @@ test("tables: one level, sorted, cut", function()
   check(#show.text(ring, 80) < 200)
   shows({ "w.b", "a", ["w.b"] = wattle.zeros{ 2 }, a = 1 }, '{\n  ["w.b"] = f32 [2]\n  a       = 1\n}')
   shows(setmetatable({}, { __tostring = function() return "mine" end }), "mine")
+  for _, hidden in ipairs { true, 3, "no" } do shows(setmetatable({}, { __metatable = hidden }), "{}") end
   check(#show.text({ s = ("x"):rep(500) }, 80) < 90)
 end)
 

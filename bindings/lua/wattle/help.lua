@@ -138,12 +138,12 @@ end
 -- ---- what there is ----------------------------------------------------------------------------------------------
 
 local function is_class(v)
-  local meta = type(v) == "table" and getmetatable(v)
+  local meta = type(v) == "table" and debug.getmetatable(v) -- whatever __metatable says
   return meta and meta.__name == "nn.class"
 end
 
 local function is_callable(v)
-  local meta = type(v) == "table" and getmetatable(v)
+  local meta = type(v) == "table" and debug.getmetatable(v) -- whatever __metatable says
   return meta and meta.__call ~= nil
 end
 
@@ -384,7 +384,7 @@ function help.class_name(value)
   for class, methods in pairs(util.classes) do
     if rawequal(rawget(meta, "__index"), methods) then return class end
   end
-  if meta.__name == "nn.Module" then return "model" end
+  if rawget(meta, "__name") == "nn.Module" then return "model" end
 end
 
 local function methods_text(class)

@@ -113,7 +113,7 @@ function complete.candidates(before)
     if separator == ":" then -- only what can be called
       for name in pairs(set) do
         local v = complete.get(value, name)
-        if type(v) ~= "function" and not (getmetatable(v) or {}).__call then set[name] = nil end
+        if type(v) ~= "function" and not (debug.getmetatable(v) or {}).__call then set[name] = nil end
       end
     end
   end
