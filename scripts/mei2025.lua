@@ -424,16 +424,6 @@ local function print_tables(rows, details, measured, kind)
                                 "peak RSS, B", "whole run, s", "estimate, J" }, second))
 end
 
--- What share of the processors' time other programs took during the runs; nil where it is not known.
-local function others_share(runs)
-  local taken, time = 0, 0
-  for _, run in ipairs(runs) do
-    if run.other_cpu_s then taken, time = taken + run.other_cpu_s, time + run.duration_s end
-  end
-  local processors = tonumber(core.build_info():match "processors: (%d+)")
-  return processors and time > 0 and taken / (time * processors) or nil
-end
-
 -- Low rank that left every layer alone is the baseline under another name: say so.
 local function unchanged(rows)
   local params = {}
@@ -462,10 +452,10 @@ local function exceptions(rows, details, cost, runs)
     notes[#notes + 1] = ("%d runs were interrupted: their accuracy counts, their time and energy do not."):format(
       interrupted)
   end
-  local others = others_share(runs)
-  if others and others > 0.1 then
-    notes[#notes + 1] = ("Other programs took %.0f %% of the processors during the runs: distrust the times."):format(
-      100 * others)
+  local others = compare.others_share(runs)
+  if others and others > compare.busy_share then
+    notes[#notes + 1] = ("Other programs took %.0f %% of the processors during the runs: distrust the times. No verdict "
+      .. "is drawn\non runs where it was more than %.0f %%."):format(100 * others, 100 * compare.busy_share)
   end
   return notes
 end

@@ -615,6 +615,7 @@ for seed = 1, 3 do
                         test_top1_pct = 90.0 + seed - i, duration_train_s = 4.0 + i + seed / 10 }
   end
 end
+S["compare.others_share"] = function() return wattle.compare.others_share(runs, 2) end
 S["compare.summary"] = function()
   local e = { rows = runs, columns = wattle.results.runs, cases = { { technique = "baseline" }, { technique = "scr_zero" } } }
   local out = wattle.compare.summary(e, { by = { "technique" }, baseline = { technique = "baseline" },

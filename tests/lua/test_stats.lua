@@ -151,3 +151,25 @@ test("a summary groups, pairs and leaves failed runs out", function()
   check(low.test_top1_pct_low and low.test_top1_pct_diff_low and low.duration_train_s_ratio)
   equal(low.duration_train_s_ratio_low, nil)
 end)
+
+test("no verdict on runs that shared the machine", function()
+  local rows = {}
+  for _, technique in ipairs { "baseline", "half" } do
+    for seed = 1, 4 do
+      rows[#rows + 1] = { technique = technique, seed = seed, status = "ok", other_cpu_s = 0.01, duration_s = 10.0,
+                          duration_train_s = (technique == "half" and 1.0 or 2.0) + 0.01 * seed }
+    end
+  end
+  local function verdict()
+    local _, _, details = compare.summary({ rows = rows, columns = results.runs }, { by = { "technique" },
+      baseline = { technique = "baseline" }, ratios = { "duration_train_s" }, processors = 2 })
+    return details[2].duration_train_s.verdict
+  end
+  equal(verdict().verdict, "saves")
+  near(compare.others_share(rows, 2), 0.01 / 20, 1e-12)
+  for _, row in ipairs(rows) do row.other_cpu_s = 2.5 end
+  equal(verdict().verdict, "inconclusive")
+  near(verdict().busy, 0.125, 1e-12)
+  for _, row in ipairs(rows) do row.other_cpu_s = nil end -- not known is not much
+  equal(verdict().verdict, "saves")
+end)

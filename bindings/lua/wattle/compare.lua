@@ -1,5 +1,6 @@
 -- From the rows of runs.csv to a summary: one row a technique and level, with spread, and set against the
 -- baseline by seed. Which columns are compared how is the caller's; the statistics are stats.lua's.
+local wattle = require "wattle"
 local results = require "wattle.results"
 local stats = require "wattle.stats"
 local util = require "wattle.util"
@@ -100,7 +101,29 @@ local function put_bounds(row, name, i)
   if i.kind == row.spread then row[name .. "_low"], row[name .. "_high"] = i.low, i.high end
 end
 
-local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin" }
+-- Above this share of the processors' time, other programs decide a run's time and energy as much as the run.
+compare.busy_share = 0.1
+
+-- What share of the processors' time other programs took during runs (rows of runs.csv); nil where it is not known.
+-- processors: of the machine that ran them; this one's if not given.
+function compare.others_share(rows, processors)
+  local taken, time = 0, 0
+  for _, row in ipairs(rows) do
+    if row.other_cpu_s and row.duration_s then taken, time = taken + row.other_cpu_s, time + row.duration_s end
+  end
+  processors = tonumber(processors or wattle.core.build_info():match "processors: (%d+)")
+  return processors and time > 0 and taken / (time * processors) or nil
+end
+
+-- No verdict is drawn on runs that shared the machine: v.busy says how much.
+local function withhold(v, mine, base, processors)
+  local rows = table.move(base.timed, 1, #base.timed, #mine.timed + 1, table.move(mine.timed, 1, #mine.timed, 1, {}))
+  local share = compare.others_share(rows, processors)
+  if v.n > 0 and share and share > compare.busy_share then v.verdict, v.busy = "inconclusive", share end
+  return v
+end
+
+local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin", "processors" }
 
 -- compare.summary(experiment, {...}) -> the summary's rows, their columns, and the details: for each row
 -- {[column] = {value = interval, diff = interval, verdict = stats.verdict's}}. experiment: what
@@ -108,7 +131,9 @@ local OPTIONS = { "by", "baseline", "differences", "ratios", "means", "margin" }
 --   by           columns that make a group
 --   baseline     {column = value}: the group that the others are set against, by seed
 --   differences  columns compared by a - b
---   ratios       columns compared by a / b, with a verdict; margin (0.05) is what counts as equal
+--   ratios       columns compared by a / b, with a verdict; margin (0.05) is what counts as equal. Where other
+--                programs took more than a tenth of the processors' time (compare.busy_share), it is inconclusive
+--   processors   of the machine that ran them (this one's if not given)
 --   means        columns that are just averaged; interrupted runs count in none that is a time, power, energy or
 --                memory
 function compare.summary(experiment, o)
@@ -148,7 +173,7 @@ function compare.summary(experiment, o)
       row[name], row[name .. "_sd"] = i.mean, i.sd
       detail[name] = { value = i }
       if base and base ~= g then
-        local v = stats.verdict(mine, stats.by_seed(base.timed, name), o.margin)
+        local v = withhold(stats.verdict(mine, stats.by_seed(base.timed, name), o.margin), g, base, o.processors)
         row[name .. "_ratio"] = v.ratio
         put_bounds(row, name .. "_ratio", v)
         row[name .. "_verdict"] = v.n > 0 and v.verdict or nil

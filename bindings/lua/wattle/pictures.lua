@@ -130,7 +130,8 @@ function pictures.summary(e, baseline)
   s.cost = s.measured and "energy_train_j" or s.ratios[1]
   local experiment = { rows = e.runs, columns = e.columns, cases = e.side.cases }
   if #by == 1 and by[1] == "experiment" then experiment.cases = { { experiment = e.side.experiment } } end
-  s.rows, s.columns, s.details = compare.summary(experiment, {
+  s.processors = type(e.side.build) == "table" and tonumber(e.side.build.processors) or nil
+  s.rows, s.columns, s.details = compare.summary(experiment, { processors = s.processors,
     by = by, baseline = s.baseline, differences = s.differences, ratios = s.ratios, means = s.means })
   return s
 end

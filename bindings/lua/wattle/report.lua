@@ -2,6 +2,7 @@
 -- every run, provenance, and how to run it again. The page needs no network, no scripts and no other file. Figures are
 -- compare's, pictures pictures.lua's; this file puts them into HTML and says what they mean.
 local wattle = require "wattle"
+local compare = require "wattle.compare"
 local folder = require "wattle.folder"
 local pictures = require "wattle.pictures"
 local plot = require "wattle.plot"
@@ -85,7 +86,8 @@ local VERDICTS = {
   { "saves", "The 95 % interval of the ratio to the baseline lies below 1: less is spent." },
   { "costs", "The 95 % interval of the ratio to the baseline lies above 1: more is spent." },
   { "equivalent", "Shown to be equal: by two one-sided tests at 5 % the ratio lies within ±5 % of 1." },
-  { "inconclusive", "Neither is shown. That is not \"no difference\": these runs are too few or too noisy to tell." },
+  { "inconclusive", "Neither is shown. That is not \"no difference\": these runs are too few or too noisy to tell, "
+    .. "or other programs had more than a tenth of the processors." },
 }
 
 local function number(v)
@@ -232,16 +234,6 @@ local function capacity_text(e)
     .. definitions(list)
 end
 
--- What share of the processors' time other programs took; nil where it is not known.
-local function others_share(e)
-  local taken, time = 0, 0
-  for _, run in ipairs(e.runs) do
-    if run.other_cpu_s and run.duration_s then taken, time = taken + run.other_cpu_s, time + run.duration_s end
-  end
-  local processors = type(e.side.build) == "table" and tonumber(e.side.build.processors)
-  return processors and time > 0 and taken / (time * processors) or nil
-end
-
 local function notes(e, s)
   local verdicts, ci, list = 0, true, {}
   for n, row in ipairs(s.rows) do
@@ -285,9 +277,10 @@ local function notes(e, s)
   if interrupted > 0 then
     add("%d runs were interrupted and went on: their accuracy counts, their time and energy do not.", interrupted)
   end
-  local others = others_share(e)
-  if others and others > 0.1 then
-    add("Other programs took %.0f %% of the processors during the runs: distrust the times.", 100 * others)
+  local others = compare.others_share(e.runs, s.processors)
+  if others and others > compare.busy_share then
+    add("Other programs took %.0f %% of the processors during the runs: distrust the times. No verdict is drawn on runs "
+        .. "where it was more than %.0f %%.", 100 * others, 100 * compare.busy_share)
   end
   return items(list)
 end
