@@ -348,6 +348,18 @@ local function sweep(o, data, start)
   end
 end
 
+-- "20 bits, 23.8 points below 19": the bit that costs most.
+local function cliff(by_bits)
+  local fall, at = 0, nil
+  for bits = 1, 23 do
+    local before, row = by_bits[bits - 1], by_bits[bits]
+    if before and row and before.val_top1_pct - row.val_top1_pct > fall then
+      fall, at = before.val_top1_pct - row.val_top1_pct, bits
+    end
+  end
+  return at and ("%d bits, %.1f points below %d"):format(at, fall, at - 1) or "no number of bits"
+end
+
 -- Where the cliff is, from the sweep of the whole model.
 local function print_capacity(o, folder)
   local path = folder .. "/capacity.csv"
@@ -373,7 +385,8 @@ local function print_capacity(o, folder)
   io.stdout:write(("  %d bits: "):format(chosen.bits), at(chosen), "\n")
   if over then
     io.stdout:write(("  %d bits: "):format(over.bits), at(over), "\n",
-                    ("The cliff is between %d and %d bits.\n"):format(chosen.bits, over.bits))
+                    ("The loss passes %g point%s between %d and %d bits; the cliff, the steepest fall, is at %s.\n"):format(
+                      o.epsilon, o.epsilon == 1 and "" or "s", chosen.bits, over.bits, cliff(by_bits)))
   else
     io.stdout:write("No cliff: every bit of the significand can be overwritten.\n")
   end
