@@ -89,7 +89,7 @@ use() {
   cc host.c -o host-by-pkg-config $(pkg-config --cflags --libs wattle-host)
   same "6" env LD_LIBRARY_PATH="$libraries" ./host-by-pkg-config
   rm -rf by-cmake
-  if ! { cmake -S . -B by-cmake -DCMAKE_PREFIX_PATH="$1" && cmake --build by-cmake; } >"$work/log"; then
+  if ! { cmake -G Ninja -S . -B by-cmake -DCMAKE_PREFIX_PATH="$1" && cmake --build by-cmake; } >"$work/log"; then
     cat "$work/log"
     fail "find_package(wattle)"
   fi

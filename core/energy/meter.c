@@ -142,7 +142,7 @@ static void keep(wtl_meter *m, bool last) {
       memcpy(r->tally + (size_t)i * width, r->tally + 2 * (size_t)i * width, width * sizeof *r->tally);
     }
     r->n = (r->n + 1) / 2;
-    r->stride_us *= 2;
+    if (r->stride_us <= INT64_MAX / 4) r->stride_us *= 2;
     if (!last && m->last_us - r->now_us[r->n - 1] < r->stride_us) return;
   }
   r->now_us[r->n] = m->last_us;
