@@ -4,6 +4,7 @@
 # was there before. Needs the network and some minutes; not part of run.sh. WATTLE_DEBIAN=DIR: a bookworm made by
 # `debootstrap --variant=minbase bookworm DIR`, which is copied instead of made anew. Arguments go to `wattle mei2025`.
 set -eu
+export LC_ALL=C # one order for sort and comm
 cd "$(dirname "$0")/.."
 . examples/setup.sh
 [ "$(id -u)" -eq 0 ] || { echo "deb: a chroot needs root" >&2 && exit 1; }
