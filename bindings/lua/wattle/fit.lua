@@ -81,7 +81,7 @@ local function train_epoch(run, epoch, mean, bar)
     mean:add(loss, correct, n)
     k = k + 1
     run.steps, run.samples = run.steps + 1, run.samples + n
-    if bar.enabled then bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss())) end
+    if bar.enabled and bar.terminal then bar:update(epoch - 1 + k / steps, ("epoch %d  loss %.4f"):format(epoch, mean:loss())) end
   end
   return (finite(pcall(plan.flush, plan))) -- what accumulation has left
 end
