@@ -35,6 +35,13 @@ static int p_assign(lua_State *L) {
   return 1;
 }
 
+static int p_adopt(lua_State *L) {
+  wl_box *b = wl_check(L, 1, &wl_param_class);
+  wl_try(L, b->ctx, wtl_param_adopt(b->obj, wl_check_obj(L, 2, &wl_tensor_class)));
+  lua_settop(L, 1);
+  return 1;
+}
+
 static int p_touch(lua_State *L) {
   wtl_param_touch(wl_check_obj(L, 1, &wl_param_class));
   return 0;
@@ -194,6 +201,9 @@ static const wl_fn methods[] = {
     "A window on the value: the same memory. Writing through it or its views makes derived forms stale, as "
     "it must." },
   { "assign", p_assign, "(tensor) -> self", "Copies values in, into the master too, converting; the shapes must be equal." },
+  { "adopt", p_adopt, "(tensor) -> self",
+    "The tensor itself becomes the value, with no copy, where it is contiguous, of the same dtype and no view; else as assign. "
+    "From then on change it through the parameter alone. Plans are stale then." },
   { "touch", p_touch, "()", "The value changed behind the parameter's back: derived forms are stale." },
   { "requires_grad", p_requires_grad, "(boolean?) -> boolean",
     "Whether it is trained. Setting it makes plans stale." },

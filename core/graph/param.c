@@ -79,6 +79,19 @@ wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value) {
   return p->master ? wtl_tensor_copy(p->master, p->value) : WTL_OK; /* of one type and apart: cannot fail */
 }
 
+wtl_status wtl_param_adopt(wtl_param *p, wtl_tensor *value) {
+  bool alone = atomic_load(&value->storage->refs) == 1 && !value->storage->free_fn;
+  if (!alone || !wtl_tensor_contiguous(value) || wtl_tensor_dtype(value) != wtl_tensor_dtype(p->value) ||
+      !wtl_shape_equal(wtl_tensor_shape(value), wtl_tensor_shape(p->value)))
+    return wtl_param_assign(p, value);
+  wtl_tensor_retain(value);
+  wtl_tensor_release(p->value);
+  p->value = value;
+  p->version++;
+  p->moves++;
+  return p->master ? wtl_tensor_copy(p->master, p->value) : WTL_OK;
+}
+
 wtl_status wtl_param_convert(wtl_param *p, wtl_dtype d) {
   wtl_tensor *t;
   if (d != WTL_F32 && d != WTL_F64)

@@ -296,6 +296,7 @@ S["symbolic value:__le"] = raising(function(v) return v <= v end)
 
 local function p() return weight:clone() end
 S["parameter:tensor"] = function() return p():tensor() end
+S["parameter:adopt"] = function() return p():adopt(wattle.ones{ 5, 3 }):tensor() end
 S["parameter:assign"] = function() return p():assign(wattle.ones{ 5, 3 }):tensor() end
 S["parameter:touch"] = function() return p():touch() end
 S["parameter:requires_grad"] = function() return p():requires_grad(false) end
