@@ -5,6 +5,15 @@
 #include "window.h"
 
 #if WTL_ONCE
+/* Positions of a window along one axis. ceil_mode: the last one may reach over the edge, but begins inside the image or the
+ * padding before it. */
+static int64_t positions(int64_t n, int64_t kernel, int64_t stride, int64_t pad, bool ceil_mode) {
+  if (!ceil_mode) return wtl_window_out(n, kernel, stride, pad, 1);
+  int64_t room = n + 2 * pad - kernel + stride - 1;
+  int64_t out = room < 0 ? 0 : room / stride + 1;
+  return out > 0 && (out - 1) * stride >= n + pad ? out - 1 : out;
+}
+
 wtl_status wtl_rule_windows(wtl_infer *f) {
   const wtl_shape *x = &f->in[0];
   const char *op = f->op->name;
@@ -13,6 +22,7 @@ wtl_status wtl_rule_windows(wtl_infer *f) {
   WTL_TRY(wtl_rule_range(f, 1, 0));
   WTL_TRY(wtl_rule_range(f, 2, 0));
   const int64_t *kernel = f->attr[0].i, *pad = f->attr[2].i;
+  bool ceil_mode = f->attr[f->op->n_attr - 1].i[0];
   f->out[0] = *x;
   for (int k = 0; k < 2; k++) {
     int64_t stride = f->attr[1].i[k] ? f->attr[1].i[k] : kernel[k];
@@ -20,7 +30,7 @@ wtl_status wtl_rule_windows(wtl_infer *f) {
       return wtl_fail(f->ctx, WTL_ERR_SHAPE, "%s: padding is [%lld,%lld], kernel_size is [%lld,%lld]; "
                       "padding must be at most half of it", op,
                       (long long)pad[0], (long long)pad[1], (long long)kernel[0], (long long)kernel[1]);
-    f->out[0].size[2 + k] = wtl_window_out(x->size[2 + k], kernel[k], stride, pad[k], 1);
+    f->out[0].size[2 + k] = positions(x->size[2 + k], kernel[k], stride, pad[k], ceil_mode);
     if (f->out[0].size[2 + k] < 1 || x->size[2 + k] < 1)
       return wtl_fail(f->ctx, WTL_ERR_SHAPE,
                       "%s: x is %s, kernel_size is [%lld,%lld], padding is [%lld,%lld]; the window is "
@@ -54,9 +64,16 @@ wtl_window wtl_window_adaptive(const wtl_call *c, int axis) {
 
 typedef struct mean_job { const wtl_window *h, *w; bool whole; const real *from; real *to; } mean_job;
 
-/* What a window's sum is divided by. */
-static double divisor(const mean_job *j, int64_t rows, int64_t columns) {
-  return j->whole ? (double)j->h->kernel * (double)j->w->kernel : (double)rows * (double)columns;
+/* How many positions of window o count: all in the padded image, or those in the image. */
+static int64_t counted(const wtl_window *a, bool whole, int64_t o, int64_t inside) {
+  int64_t left = a->in + 2 * a->pad - o * a->stride;
+  if (!whole) return inside;
+  return left < a->kernel ? left : a->kernel;
+}
+
+/* What the sum of window (i,k) is divided by. */
+static double divisor(const mean_job *j, int64_t i, int64_t k, int64_t rows, int64_t columns) {
+  return (double)counted(j->h, j->whole, i, rows) * (double)counted(j->w, j->whole, k, columns);
 }
 
 static void forward_planes(void *arg, int64_t begin, int64_t end, int thread) {
@@ -73,7 +90,7 @@ static void forward_planes(void *arg, int64_t begin, int64_t end, int thread) {
         wtl_window_range(h, i, &i0, &i1);
         wtl_window_range(w, k, &k0, &k1);
         for (int64_t r = i0; r < i1; r++) sum += span_sum(x + r * w->in + k0, k1 - k0);
-        *y++ = (real)(sum / divisor(j, i1 - i0, k1 - k0));
+        *y++ = (real)(sum / divisor(j, i, k, i1 - i0, k1 - k0));
       }
   }
 }
@@ -91,7 +108,7 @@ static void backward_planes(void *arg, int64_t begin, int64_t end, int thread) {
         int64_t i0, i1, k0, k1;
         wtl_window_range(h, i, &i0, &i1);
         wtl_window_range(w, k, &k0, &k1);
-        real g = (real)((double)*dy++ / divisor(j, i1 - i0, k1 - k0));
+        real g = (real)((double)*dy++ / divisor(j, i, k, i1 - i0, k1 - k0));
         for (int64_t r = i0; r < i1; r++)
           for (int64_t c = k0; c < k1; c++) dx[r * w->in + c] += g;
       }

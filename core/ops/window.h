@@ -21,7 +21,7 @@ static inline void wtl_window_range(const wtl_window *a, int64_t o, int64_t *beg
   if (*end > a->in) *end = a->in;
 }
 
-/* Rule of a window op (kernel_size, stride, padding as attributes 0 to 2): sets out[0] of an image x. */
+/* Rule of a window op (kernel_size, stride, padding as attributes 0 to 2, ceil_mode the last): sets out[0] of an image x. */
 wtl_status wtl_rule_windows(wtl_infer *f);
 /* Rule of an adaptive one: attribute 0 is output_size. */
 wtl_status wtl_rule_adaptive(wtl_infer *f);
@@ -29,7 +29,7 @@ wtl_status wtl_rule_adaptive(wtl_infer *f);
 wtl_window wtl_window_of(const wtl_call *c, int axis);
 wtl_window wtl_window_adaptive(const wtl_call *c, int axis);
 
-/* y = mean of x over each window, and dx from dy. `whole`: the divisor is the kernel's size, padding too. */
+/* y = mean of x over each window, and dx from dy. `whole`: the divisor counts the padding too. */
 void REAL(wtl_window_mean)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *x, real *y);
 void REAL(wtl_window_mean_back)(wtl_ctx *ctx, const wtl_window w[2], bool whole, int64_t planes, const real *dy, real *dx);
 

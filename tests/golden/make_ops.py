@@ -112,6 +112,9 @@ def matmul():
     o = Fixture("matmul")
     o.case("odd", f, dict(a=randn(5, 17), b=randn(17, 3)))
     o.case("outer", f, dict(a=randn(7, 1), b=randn(1, 9)))
+    o.case("batch", f, dict(a=randn(3, 4, 5), b=randn(3, 5, 2)))
+    o.case("two_leading", f, dict(a=randn(2, 3, 1, 7), b=randn(2, 3, 7, 4)))
+    o.case("one_for_all", f, dict(a=randn(2, 3, 4, 5), b=randn(5, 3)))
     return o
 
 
@@ -135,14 +138,24 @@ def batch_norm():
 
 
 def max_pool2d():
-    def f(x, kernel_size, stride=None, padding=(0, 0)):
-        return F.max_pool2d(x, kernel_size, stride, padding)
+    def f(x, kernel_size, stride=None, padding=(0, 0), ceil_mode=0):
+        return F.max_pool2d(x, kernel_size, stride, padding, ceil_mode=bool(ceil_mode))
     o = Fixture("max_pool2d")
     o.case("plain", f, dict(x=randn(2, 3, 6, 7)), dict(kernel_size=(2, 2)))
     o.case("overlapping", f, dict(x=randn(2, 3, 9, 7)), dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)))
     o.case("uneven", f, dict(x=randn(1, 2, 8, 9)), dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2)))
     o.case("ties", f, dict(x=torch.randint(0, 3, (2, 3, 8, 8)).double()), dict(kernel_size=(3, 3), stride=(2, 2)))
+    ceil_modes(o, f)
     return o
+
+
+def ceil_modes(o, f, **more):
+    """A last window over the edge; one that would begin behind the image; one larger than the image."""
+    more["ceil_mode"] = 1
+    o.case("ceil", f, dict(x=randn(1, 17, 6, 8)), dict(kernel_size=(3, 3), stride=(2, 2), **more))
+    o.case("ceil_padded", f, dict(x=randn(1, 3, 6, 8)), dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), **more))
+    o.case("ceil_dropped", f, dict(x=randn(1, 2, 5, 4)), dict(kernel_size=(2, 2), stride=(3, 3), padding=(1, 1), **more))
+    o.case("ceil_larger", f, dict(x=randn(2, 2, 2, 3)), dict(kernel_size=(3, 5), stride=(2, 4), padding=(0, 1), **more))
 
 
 def global_avg_pool2d():
@@ -155,8 +168,8 @@ def global_avg_pool2d():
 
 
 def avg_pool2d():
-    def f(x, kernel_size, stride=None, padding=(0, 0), count_include_pad=1):
-        return F.avg_pool2d(x, kernel_size, stride, padding, count_include_pad=bool(count_include_pad))
+    def f(x, kernel_size, stride=None, padding=(0, 0), count_include_pad=1, ceil_mode=0):
+        return F.avg_pool2d(x, kernel_size, stride, padding, bool(ceil_mode), bool(count_include_pad))
     o = Fixture("avg_pool2d")
     o.case("plain", f, dict(x=randn(2, 3, 6, 7)), dict(kernel_size=(2, 2)))
     o.case("overlapping", f, dict(x=randn(2, 3, 9, 7)), dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)))
@@ -165,6 +178,9 @@ def avg_pool2d():
     o.case("uneven", f, dict(x=randn(1, 2, 8, 9)), dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2)))
     o.case("uneven_inside", f, dict(x=randn(1, 2, 8, 9)),
            dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2), count_include_pad=0))
+    ceil_modes(o, f)
+    o.case("ceil_inside", f, dict(x=randn(1, 3, 6, 8)),
+           dict(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), count_include_pad=0, ceil_mode=1))
     return o
 
 

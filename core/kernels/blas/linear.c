@@ -67,21 +67,69 @@ static wtl_status linear_backward(wtl_kernel *k, wtl_call *c) {
 
 wtl_status blas_bind_linear(wtl_bind *b, wtl_kernel **out) { return make(b, linear_forward, linear_backward, out); }
 
-/* ---- matmul: a (M,K), b (K,N), y (M,N) ---- */
+/* ---- matmul: a (...,M,K), b (...,K,N) or (K,N) for all, y (...,M,N) ---- */
+
+typedef struct batch_job { blas_gemm g; int64_t batch, a_step, b_step, c_step; } batch_job;
+
+static blas_gemm item(const batch_job *j, int64_t i) {
+  blas_gemm g = j->g;
+  g.a += i * j->a_step;
+  g.b += i * j->b_step;
+  g.c += i * j->c_step;
+  return g;
+}
+
+static void batch_span(void *arg, int64_t begin, int64_t end, int thread) {
+  (void)thread;
+  for (int64_t i = begin; i < end; i++) {
+    blas_gemm g = item(arg, i);
+    blas_gemm_serial(&g);
+  }
+}
+
+/* Few large products are cut into tiles one by one, many are shared out whole. */
+static void multiply_batch(wtl_ctx *ctx, const batch_job *j) {
+  double each = (double)j->g.m * (double)j->g.n * (double)j->g.k;
+  if (j->batch < 8 && each >= 1e6) {
+    for (int64_t i = 0; i < j->batch; i++) {
+      blas_gemm g = item(j, i);
+      blas_gemm_parallel(ctx, &g);
+    }
+  } else {
+    wtl_parallel(ctx, j->batch, each >= 64e3 ? 1 : (int64_t)(64e3 / (each < 1 ? 1 : each)), batch_span, (void *)j);
+  }
+}
+
+typedef struct product { int64_t batch, m, k, n; } product;
+
+/* One matrix for all of a's makes those one, with all their rows. */
+static product product_of(const wtl_call *c) {
+  const wtl_view *a = &c->in[0], *b = &c->in[1];
+  product p = { 1, a->size[a->ndim - 2], a->size[a->ndim - 1], b->size[b->ndim - 1] };
+  for (int i = 0; i < a->ndim - 2; i++) *(b->ndim == 2 ? &p.m : &p.batch) *= a->size[i];
+  return p;
+}
 
 static wtl_status matmul_forward(wtl_kernel *kernel, wtl_call *c) {
-  int64_t m = c->in[0].size[0], k = c->in[0].size[1], n = c->in[1].size[1];
+  product p = product_of(c);
   (void)kernel;
-  blas_gemm_parallel(c->ctx, &(blas_gemm){ false, false, m, n, k, c->in[0].data, c->in[1].data, k, n, n, 0, c->out[0].data });
+  blas_gemm g = { false, false, p.m, p.n, p.k, c->in[0].data, c->in[1].data, p.k, p.n, p.n, 0, c->out[0].data };
+  multiply_batch(c->ctx, &(batch_job){ g, p.batch, p.m * p.k, p.k * p.n, p.m * p.n });
   return WTL_OK;
 }
 
 static wtl_status matmul_backward(wtl_kernel *kernel, wtl_call *c) {
-  int64_t m = c->in[0].size[0], k = c->in[0].size[1], n = c->in[1].size[1];
+  product p = product_of(c);
   const float *dy = c->dout[0].data;
   (void)kernel;
-  if (c->din[0].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ false, true, m, k, n, dy, c->in[1].data, n, n, k, 0, c->din[0].data });
-  if (c->din[1].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ true, false, k, n, m, c->in[0].data, dy, k, n, n, 0, c->din[1].data });
+  if (c->din[0].data) {
+    blas_gemm g = { false, true, p.m, p.k, p.n, dy, c->in[1].data, p.n, p.n, p.k, 0, c->din[0].data };
+    multiply_batch(c->ctx, &(batch_job){ g, p.batch, p.m * p.n, p.k * p.n, p.m * p.k });
+  }
+  if (c->din[1].data) {
+    blas_gemm g = { true, false, p.k, p.n, p.m, c->in[0].data, dy, p.k, p.n, p.n, 0, c->din[1].data };
+    multiply_batch(c->ctx, &(batch_job){ g, p.batch, p.m * p.k, p.m * p.n, p.k * p.n });
+  }
   return WTL_OK;
 }
 

@@ -105,6 +105,8 @@ wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
 wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   pool_shape g = { .kind = b->attr[3].i[0] ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding };
   windows(b, &g);
+  for (int i = 0; i < 2; i++) /* it would count what lies behind the padding */
+    if (b->attr[3].i[0] && g.pad_end[i] > g.pad[i]) return WTL_ERR_UNSUPPORTED;
   return pool_bind(e, b, &g, out);
 }
 
