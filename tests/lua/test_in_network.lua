@@ -75,11 +75,12 @@ local function resnet8(tape, x, width)
   return tape.linear("fc", tape.op("global_avg_pool2d", { x }), 10)
 end
 
--- Convolutions with bias, pooling, and a value with three readers, of which one scales it.
+-- Convolutions with bias, pooling (windows over the edge too), and a value with three readers, of which one scales it.
 local function pooled(tape, x, width)
   x = tape.op("max_pool2d", { relu(tape, tape.conv("conv1", x, width, 5, 1, true)) }, { kernel_size = 2 })
   local y = tape.op("mul", { tape.conv("conv2", x, width, 3, 1, true), tape.conv("conv3", x, width, 1, 1, true) })
-  x = tape.op("max_pool2d", { tape.op("add", { y, x }) }, { kernel_size = 3, stride = 2, padding = 1 })
+  x = tape.op("max_pool2d", { tape.op("add", { y, x }) }, { kernel_size = 3, stride = 2, padding = 1, ceil_mode = true })
+  x = tape.op("avg_pool2d", { x }, { kernel_size = 3, stride = 2, padding = 1, ceil_mode = true, count_include_pad = false })
   return tape.linear("fc", tape.op("flatten", { x }), 10)
 end
 

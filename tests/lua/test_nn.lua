@@ -87,6 +87,8 @@ Net(
   equal(tostring(nn.MaxPool2d{ kernel_size = 2 }), "MaxPool2d(kernel_size=2, stride=2, padding=0)")
   equal(tostring(nn.AvgPool2d{ kernel_size = 3, stride = 2, padding = 1 }),
         "AvgPool2d(kernel_size=3, stride=2, padding=1)")
+  equal(tostring(nn.MaxPool2d{ kernel_size = 3, stride = 2, ceil_mode = true }),
+        "MaxPool2d(kernel_size=3, stride=2, padding=0, ceil_mode=True)")
   equal(tostring(nn.AdaptiveAvgPool2d{ output_size = { 1, 2 } }), "AdaptiveAvgPool2d(output_size=(1, 2))")
   equal(tostring(nn.AdaptiveAvgPool2d{ output_size = 1 }), "AdaptiveAvgPool2d(output_size=1)")
   equal(tostring(nn.Dropout()), "Dropout(p=0.5, inplace=False)")
@@ -336,6 +338,9 @@ test("layers are their ops", function()
   local x = wattle.randn{ 2, 4, 7, 5 }
   check(nn.AvgPool2d{ kernel_size = 3, stride = 2, padding = 1, count_include_pad = false }(x):equal(
     nn.avg_pool2d(x, { kernel_size = 3, stride = 2, padding = 1, count_include_pad = false })))
+  local cut = { kernel_size = 2, ceil_mode = true }
+  equal(nn.MaxPool2d(cut)(x):shape(), { 2, 4, 4, 3 })
+  check(nn.MaxPool2d(cut)(x):equal(nn.max_pool2d(x, cut)) and nn.AvgPool2d(cut)(x):equal(nn.avg_pool2d(x, cut)))
   check(nn.AdaptiveAvgPool2d{ output_size = 1 }(x):flatten():equal(nn.GlobalAvgPool2d()(x)))
   check(nn.ZeroPad2d{ padding = { 1, 0, 2, 3 } }(x):narrow(2, 2, 7):narrow(3, 1, 5):equal(x))
   check(nn.Sigmoid()(x):equal(nn.sigmoid(x)) and nn.Tanh()(x):equal(nn.tanh(x)))

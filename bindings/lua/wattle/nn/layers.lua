@@ -160,7 +160,8 @@ end
 -- nn.BatchNorm2d{num_features =, eps = 1e-5, momentum = 0.1, affine = true} (torch.nn.BatchNorm2d). x
 -- (N,C,H,W), each channel over N, H, W. In training: the batch's own mean and variance, and the running ones
 -- move towards them; else the running ones. Parameters: weight (C) of ones, bias (C) of zeros; buffers:
--- running_mean (C), running_var (C). PyTorch's num_batches_tracked, which only counts, is not kept, and ignored
+-- running_mean (C), running_var (C). model:freeze(pattern, {statistics = true}) makes it use the running ones always.
+-- PyTorch's num_batches_tracked, which only counts, is not kept, and ignored
 -- when loaded.
 local BatchNorm2d = module.class "BatchNorm2d"
 BatchNorm2d.ignored = { "num_batches_tracked" }
@@ -183,7 +184,7 @@ end
 
 function BatchNorm2d:forward(x)
   return ops.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var,
-                        { training = self.training, momentum = self.momentum, eps = self.eps })
+                        { training = self.training and not self.frozen, momentum = self.momentum, eps = self.eps })
 end
 
 function BatchNorm2d:extra_repr()
@@ -271,11 +272,12 @@ local function brief(p)
   return p[1] == p[2] and tostring(p[1]) or tuple(p)
 end
 
--- kernel_size, stride and padding of a pool into its fields.
+-- kernel_size, stride, padding and ceil_mode of a pool into its fields.
 local function windows(pool, o, what)
   pool.kernel_size = pair(o, "kernel_size", what)
   pool.stride = o.stride and pair(o, "stride", what) or pool.kernel_size
   pool.padding = pair(o, "padding", what, 0, 0)
+  pool.ceil_mode = flag(o, "ceil_mode", what, false)
   for i = 1, 2 do
     if 2 * pool.padding[i] > pool.kernel_size[i] then
       where.raise("%s: padding %s is more than half of kernel_size %s", what, tuple(pool.padding),
@@ -285,40 +287,42 @@ local function windows(pool, o, what)
 end
 
 local function windows_repr(pool)
-  return ("kernel_size=%s, stride=%s, padding=%s"):format(brief(pool.kernel_size), brief(pool.stride),
-                                                          brief(pool.padding))
+  return ("kernel_size=%s, stride=%s, padding=%s%s"):format(
+    brief(pool.kernel_size), brief(pool.stride), brief(pool.padding), pool.ceil_mode and ", ceil_mode=True" or "")
 end
 
--- nn.MaxPool2d{kernel_size =, stride = kernel_size, padding = 0} (torch.nn.MaxPool2d). x (N,C,H,W) ->
--- (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as -infinity.
+-- nn.MaxPool2d{kernel_size =, stride = kernel_size, padding = 0, ceil_mode = false} (torch.nn.MaxPool2d). x (N,C,H,W)
+-- -> (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as -infinity. With
+-- ceil_mode the quotient is rounded up, as long as the last window begins inside the image or the padding before it.
 local MaxPool2d = module.class "MaxPool2d"
 layers.MaxPool2d = MaxPool2d
 
 function MaxPool2d:init(o)
-  windows(self, options(o, { "kernel_size", "stride", "padding" }, "nn.MaxPool2d"), "nn.MaxPool2d")
+  windows(self, options(o, { "kernel_size", "stride", "padding", "ceil_mode" }, "nn.MaxPool2d"), "nn.MaxPool2d")
 end
 
 function MaxPool2d:forward(x)
-  return ops.max_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding })
+  return ops.max_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding,
+                             ceil_mode = self.ceil_mode })
 end
 
 MaxPool2d.extra_repr = windows_repr
 
--- nn.AvgPool2d{kernel_size =, stride = kernel_size, padding = 0, count_include_pad = true} (torch.nn.AvgPool2d).
--- x (N,C,H,W) -> (N,C,OH,OW), OH = floor((H + 2p - K)/s) + 1; padding is at most half the kernel and counts as 0, or,
--- without count_include_pad, not at all.
+-- nn.AvgPool2d{kernel_size =, stride = kernel_size, padding = 0, ceil_mode = false, count_include_pad = true}
+-- (torch.nn.AvgPool2d). x (N,C,H,W) -> (N,C,OH,OW), OH as MaxPool2d's; padding is at most half the kernel and counts as
+-- 0, or, without count_include_pad, not at all. What ceil_mode adds behind the padding never counts.
 local AvgPool2d = module.class "AvgPool2d"
 layers.AvgPool2d = AvgPool2d
 
 function AvgPool2d:init(o)
   local what = "nn.AvgPool2d"
-  windows(self, options(o, { "kernel_size", "stride", "padding", "count_include_pad" }, what), what)
+  windows(self, options(o, { "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad" }, what), what)
   self.count_include_pad = flag(o, "count_include_pad", what, true)
 end
 
 function AvgPool2d:forward(x)
   return ops.avg_pool2d(x, { kernel_size = self.kernel_size, stride = self.stride, padding = self.padding,
-                             count_include_pad = self.count_include_pad })
+                             count_include_pad = self.count_include_pad, ceil_mode = self.ceil_mode })
 end
 
 AvgPool2d.extra_repr = windows_repr
