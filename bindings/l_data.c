@@ -133,7 +133,7 @@ static int load(lua_State *L) {
   dict_box d = dict_new(L, c);
   wl_box *mb = wl_box_new(L, c, &meta_class);
   wtl_meta *m = (wtl_meta *)(mb + 1);
-  wtl_status s = wtl_safetensors_load_meta(c->core, path, d.d, m);
+  wtl_status s = wtl_load(c->core, path, d.d, m);
   if (s != WTL_OK) return wl_world(L, c, s);
   wl_box_fill(L, mb, m, 0);
   lua_createtable(L, (int)d.d->n, (int)d.d->n);
@@ -154,7 +154,9 @@ static int load(lua_State *L) {
   return 2;
 }
 
-static int save(lua_State *L) {
+typedef wtl_status (*save_fn)(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
+
+static int save_with(lua_State *L, save_fn fn) {
   wl_ctx *c = wl_ctx_of(L);
   const char *path = luaL_checkstring(L, 1), **meta = NULL;
   lua_settop(L, 3);
@@ -172,11 +174,19 @@ static int save(lua_State *L) {
     }
     meta[2 * n] = NULL;
   }
-  wtl_status s = wtl_safetensors_save(c->core, path, d.d, meta);
+  wtl_status s = fn(c->core, path, d.d, meta);
   wl_box_close(d.box);
   if (s != WTL_OK) return wl_world(L, c, s);
   lua_pushboolean(L, true);
   return 1;
+}
+
+static int save(lua_State *L) {
+  return save_with(L, wtl_save);
+}
+
+static int save_safetensors(lua_State *L) {
+  return save_with(L, wtl_safetensors_save);
 }
 
 static int sha256_dict(lua_State *L) {
@@ -314,6 +324,8 @@ static const wl_fn core[] = {
   { "gather_batch", gather_batch, "(images, labels, index, first, n, mean, sd, x?, y?) -> x, y",
     "The n samples whose numbers stand at first.. (from 0) in index (i64): x (n,C,H,W) f32 = (pixel/255 - "
     "mean)/sd, y (n) i64. images (N,H,W) or (N,C,H,W) u8. x and y are reused if given." },
+  { "save_safetensors", save_safetensors, "(path, dict, metadata?) -> true or nil, message, code",
+    "wattle.save in the one format that keeps metadata, whatever the name ends in: for files of Wattle's own." },
   { "sha256_file", sha256_file, "(path) -> hex or nil, message, code", "SHA-256 of a file, 64 hex digits." },
   { "sha256_dict", sha256_dict, "(dict) -> hex",
     "SHA-256 over names, types, shapes and bytes in the dict's order." },
@@ -332,11 +344,12 @@ static const wl_fn core[] = {
 
 static const wl_fn shared[] = {
   { "load", load, "(path) -> dict, metadata or nil, message, code",
-    "A safetensors file: d[name] is a tensor, d[1..n] the names in the file's order; metadata is a table of "
-    "strings." },
+    "A file of tensors, its format told by its content, whatever its name (safetensors): d[name] is a tensor, d[1..n] the "
+    "names in the file's order; metadata is a table of strings." },
   { "save", save, "(path, dict, metadata?) -> true or nil, message, code",
-    "Writes tensors (or parameters) by name as safetensors, atomically: in the order of d[1..n] if names "
-    "stand there, else sorted. metadata: string to string." },
+    "Writes tensors (or parameters) by name, atomically: in the order of d[1..n] if names stand there, else sorted. The "
+    "format goes by the name's end: .safetensors, which any other name gets too, unless it is that of a format that is not "
+    "written (.pth, .h5, ...). metadata: string to string." },
   { NULL, NULL, NULL, NULL }
 };
 

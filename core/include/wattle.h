@@ -453,6 +453,13 @@ typedef struct wtl_meta { wtl_ctx *ctx; char **s; int64_t n; } wtl_meta;
 wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 void wtl_meta_free(wtl_meta *m); /* a zeroed one too */
 
+/* A file of tensors in any format that is known, told by its content, whatever its name: safetensors. out: initialised and
+ * empty; meta: string pairs, as above. */
+wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
+/* Written as the path's end says: .safetensors, which is also what any other name gets unless it ends in the name of a format
+ * that is not written (.pth, .h5, ...: WTL_ERR_ARG). */
+wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
+
 /* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
 wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);
 /* Over names, dtypes, shapes and bytes in the dict's order. */

@@ -459,7 +459,7 @@ S["nn.initialise"] = function() return nn.initialise(nn.Linear{ in_features = 3,
 S["nn.is_module"] = function() return nn.is_module(net) end
 
 for _, name in ipairs{ "constant", "ones", "zeros", "uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform",
-                       "kaiming_normal" } do
+                       "kaiming_normal", "trunc_normal" } do
   S["nn.init." .. name] = function()
     local made = nn.Linear{ in_features = 3, out_features = 2 }
     nn.init[name](made.weight, name == "constant" and 3 or nil)
@@ -692,6 +692,8 @@ S["pictures.power"] = function() return undrawn(pictures.power(reported, "a", sc
 S["summary"] = function() return tostring(wattle.summary(net, { input = { 2, 3 }, print = false })) end
 S["report.html"] = function() return report.html(reported, { pictures = false }) end
 S["report.write"] = function() return report.write(reported, path "report.html", { pictures = false }) end
+
+require "sweep_weights"(S, path)
 
 return function()
   local region_of = meter()

@@ -122,7 +122,7 @@ function checkpoint.write(path, run, history)
             lr = run.lr, duration_s = core.now() - run.began + run.before_s },
     schedule = type(run.schedule) == "table" and run.schedule:state() or core.null,
   }
-  return core.save(path, dict, { [KEY] = core.json_encode(plain(record)) })
+  return core.save_safetensors(path, dict, { [KEY] = core.json_encode(plain(record)) })
 end
 
 local function restore_model(model, tensors, path)

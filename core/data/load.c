@@ -1,0 +1,78 @@
+/* wtl_load and wtl_save: which format a file has. Reading, that is told by the file's first bytes, whatever its name ends
+ * in; writing, by the name. The formats themselves are each in a file of its own. */
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "data.h"
+
+#define HEAD 512 /* enough for every format's mark: tar has its at byte 257 */
+
+/* The first bytes of a file. */
+typedef struct head { unsigned char b[HEAD]; size_t n; } head;
+
+static wtl_status read_head(wtl_ctx *ctx, const char *path, head *h) {
+  int fd;
+  int64_t size;
+  WTL_TRY(wtl_open_regular(ctx, path, &fd, &size));
+  wtl_status s = wtl_read_up_to(ctx, path, fd, h->b, HEAD, &h->n);
+  close(fd);
+  return s;
+}
+
+static bool has(const head *h, size_t at, const char *mark, size_t n) {
+  return h->n >= at + n && memcmp(h->b + at, mark, n) == 0;
+}
+
+/* Does the path end in this, in any case of letters? */
+static bool ends(const char *path, const char *end) {
+  size_t n = strlen(path), k = strlen(end);
+  return n >= k && strcasecmp(path + n - k, end) == 0;
+}
+
+/* ---- loading ---- */
+
+typedef wtl_status (*load_fn)(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
+
+/* Files that people take for weights. */
+static const struct { size_t at; const char *mark; size_t n; const char *what; } foreign[] = {
+  { 0, "PK", 2, "a zip archive (.pth, .npz): it is not supported yet" },
+  { 0, "\x80", 1, "a pickle (.pth): it is not supported yet" },
+  { 0, "\x93NUMPY", 6, "a .npy file: it is not supported yet" },
+  { 0, "\x1f\x8b", 2, "compressed by gzip; unpack it first" },
+  { 0, "\x89HDF\r\n\x1a\n", 8, "an HDF5 file; save the model's state dict from PyTorch, or as safetensors" },
+  { 0, "GGUF", 4, "a GGUF file; its tensors come as safetensors too" },
+  { 0, "version https://git-lfs", 23, "the text that stands for a file in Git LFS; fetch the file itself (git lfs pull)" },
+  { 0, "<!DOCTYPE", 9, "an HTML page; the download went wrong" },
+  { 0, "<html", 5, "an HTML page; the download went wrong" },
+};
+
+static wtl_status unknown(wtl_ctx *ctx, const char *path, const head *h) {
+  if (h->n == 0) return wtl_fail(ctx, WTL_ERR_FORMAT, "%s: the file is empty", path);
+  for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+    if (has(h, foreign[i].at, foreign[i].mark, foreign[i].n))
+      return wtl_fail(ctx, WTL_ERR_UNSUPPORTED, "%s: this is %s", path, foreign[i].what);
+  }
+  return wtl_fail(ctx, WTL_ERR_FORMAT, "%s: no file of tensors that is known: safetensors", path);
+}
+
+wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta) {
+  head h;
+  WTL_TRY(read_head(ctx, path, &h));
+  if (has(&h, 8, "{", 1) || ends(path, ".safetensors")) return wtl_safetensors_load_meta(ctx, path, out, meta);
+  return unknown(ctx, path, &h);
+}
+
+/* ---- saving ---- */
+
+static const char *const unwritten[] = { ".pth", ".pt", ".bin", ".ckpt", ".pkl", ".h5", ".hdf5", ".keras", ".onnx", ".gguf", ".tar",
+                                         ".zip", ".npz", ".npy", ".mat", ".csv", ".json", ".txt" };
+
+wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta) {
+  for (size_t i = 0; i < sizeof unwritten / sizeof *unwritten; i++) {
+    if (ends(path, unwritten[i]))
+      return wtl_fail(ctx, WTL_ERR_ARG, "save: %s: no %s files are written; give a name that ends in .safetensors",
+                      path, unwritten[i]);
+  }
+  return wtl_safetensors_save(ctx, path, d, meta);
+}
