@@ -307,6 +307,28 @@ test("nn.init draws what torch.nn.init draws", function()
   raises(function() nn.init.constant(w) end, "must be a number")
 end)
 
+test("nn.init.trunc_normal", function()
+  local w = nn.initialise(nn.Linear{ in_features = 200, out_features = 500 }, 1).weight
+  -- moments of the truncated normal: mean m + s*(f(a) - f(b))/Z, variance s^2*(1 + (a*f(a) - b*f(b))/Z - ((f(a) - f(b))/Z)^2)
+  -- with a, b in standard deviations, f the density and Z the share in between
+  for _, case in ipairs{ { {}, 0, 0.8796257, 0.002 }, { { a = 0, b = 4, mean = 1, std = 2 }, 1.7125458, 1.0587694, 0.01 },
+                         { { a = 1, b = 3 }, 1.5100495, 0.4164768, 0.003 },
+                         { { std = 0.02, a = -2, b = 2 }, 0, 0.02, 0.0002 } } do
+    local o, mean, sd, within = table.unpack(case)
+    local t = nn.init.trunc_normal(w, o):tensor()
+    near(t:mean():item(), mean, within)
+    near(math.sqrt(((t - mean) * (t - mean)):mean():item()), sd, within)
+    check(t:min() >= (o.a or -2) and t:max() <= (o.b or 2))
+    check(t:equal(nn.init.trunc_normal(w, o):tensor()))
+  end
+  local untruncated = nn.init.normal(w, { std = 0.02 }):tensor():clone()
+  check(untruncated:equal(nn.init.trunc_normal(w, { std = 0.02 }):tensor()))
+  raises(function() nn.init.trunc_normal(w, { a = 3, b = 4 }) end, "5 %% is needed")
+  raises(function() nn.init.trunc_normal(w, { a = 2, b = 2 }) end, "not below")
+  raises(function() nn.init.trunc_normal(w, { std = 0 }) end, "positive")
+  raises(function() nn.init.trunc_normal(w, { sd = 1 }) end, "did you mean 'std'")
+end)
+
 test("nn.init goes by seed and full name, whenever it is called", function()
   local function net(early)
     local n = nn.Sequential(nn.Linear{ in_features = 3, out_features = 4 }, nn.Linear{ in_features = 4, out_features = 4 })

@@ -8,7 +8,7 @@
 -- nn.initialise) and is NaN until then. Every function returns the parameter.
 
 local wattle = require "wattle"
-local core = wattle.core
+local core, ops = wattle.core, wattle.ops
 local where = require "wattle.where"
 local util = require "wattle.util"
 local module = require "wattle.nn.module"
@@ -125,6 +125,46 @@ function init.normal(p, o)
   o = numbers(o, { mean = 0, std = 1 }, "nn.init.normal")
   if o.std < 0 then where.raise("nn.init.normal: std must not be negative, got %g", o.std) end
   return normal(p, o.mean, o.std)
+end
+
+-- The share of a normal distribution (mean 0, standard deviation 1) that is below z: erf by its Maclaurin series.
+local function below(z)
+  if math.abs(z) > 5 then return z > 0 and 1 or 0 end
+  local x = z / math.sqrt(2)
+  local term, sum, n = x, x, 0
+  while math.abs(term) > 1e-17 do
+    n = n + 1
+    term = -term * x * x / n
+    sum = sum + term / (2 * n + 1)
+  end
+  return 0.5 + sum / math.sqrt(math.pi)
+end
+
+-- What falls outside [a, b] is drawn again, by the same rule with step 1, 2, ..., until nothing does.
+local function draw_truncated(t, seed, name, o)
+  core.normal(t, seed, "init", name, 0, o.mean, o.std)
+  for step = 1, math.huge do
+    local outside = ops.maximum(t:lt(o.a), t:gt(o.b))
+    if outside:count_nonzero() == 0 then return end
+    t:copy_(ops.where(outside, core.normal(t:clone(), seed, "init", name, step, o.mean, o.std), t))
+  end
+end
+
+-- nn.init.trunc_normal(p [, {mean = 0, std = 1, a = -2, b = 2}]): normal, but only within [a, b], which are values and not
+-- multiples of std. [a, b] must hold at least 5 % of the normal distribution.
+function init.trunc_normal(p, o)
+  local what = "nn.init.trunc_normal"
+  check_param(p, what)
+  o = numbers(o, { mean = 0, std = 1, a = -2, b = 2 }, what)
+  if not (o.std > 0) then where.raise("%s: std must be positive, got %g", what, o.std) end
+  if o.a >= o.b then where.raise("%s: a = %g is not below b = %g", what, o.a, o.b) end
+  local share = below((o.b - o.mean) / o.std) - below((o.a - o.mean) / o.std)
+  if share < 0.05 then
+    where.raise("%s: from a = %g to b = %g there is %.2g %% of the normal distribution of mean %g and std %g; at least "
+                .. "5 %% is needed", what, o.a, o.b, 100 * share, o.mean, o.std)
+  end
+  module.redraw(p, function(t, seed, name) draw_truncated(t, seed, name, o) end)
+  return p
 end
 
 -- nn.init.constant(p, value): every element is value, from now on.
