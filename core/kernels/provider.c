@@ -28,23 +28,25 @@ typedef struct reference_kernel {
   wtl_kernel base;
   const wtl_op_kernels *plain;
   int64_t count; /* pointwise on a provider's layout: elements with padding; else -1 */
+  int64_t samples; /* among which they are shared out; 1 where that does not matter */
 } reference_kernel;
 
-/* Views as one flat axis of all stored elements. */
-static void flat(wtl_view *v, int64_t count) {
-  v->ndim = 1;
-  v->size[0] = count;
-  v->stride[0] = 1;
+/* Views as the samples, and one flat axis of all stored elements of each. */
+static void flat(wtl_view *v, int64_t count, int64_t samples) {
+  v->ndim = 2;
+  v->size[0] = samples;
+  v->size[1] = v->stride[0] = count / samples;
+  v->stride[1] = 1;
 }
 
-static void flat_call(wtl_call *c, int64_t count) {
-  for (int i = 0; i < c->n_in; i++) flat(&c->in[i], count), flat(&c->din[i], count);
-  for (int i = 0; i < c->n_out; i++) flat(&c->out[i], count), flat(&c->dout[i], count);
+static void flat_call(wtl_call *c, int64_t count, int64_t samples) {
+  for (int i = 0; i < c->n_in; i++) flat(&c->in[i], count, samples), flat(&c->din[i], count, samples);
+  for (int i = 0; i < c->n_out; i++) flat(&c->out[i], count, samples), flat(&c->dout[i], count, samples);
 }
 
 static wtl_status run(wtl_kernel *k, wtl_call *c, wtl_status (*fn)(wtl_call *)) {
   const reference_kernel *r = (const reference_kernel *)k;
-  if (r->count >= 0) flat_call(c, r->count);
+  if (r->count >= 0) flat_call(c, r->count, r->samples);
   return fn(c);
 }
 
@@ -61,6 +63,7 @@ static const wtl_layout *common_layout(const wtl_bind *b) {
     if (!b->present[i] || !wtl_shape_equal(&b->in[i], &b->in[0])) return NULL;
     if (!l) l = b->in_layout[i];
   }
+  if (l && b->op->flags & WTL_OP_SAMPLES && !l->block) return NULL; /* samples may not come one after the other */
   return l;
 }
 
@@ -74,6 +77,7 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
   k->count = -1;
   if (l) {
     k->count = l->count;
+    k->samples = b->op->flags & WTL_OP_SAMPLES && b->in[0].size[0] > 0 ? b->in[0].size[0] : 1;
     for (int i = 0; i < b->n_in; i++) b->in_want[i] = b->back_want[i] = b->din_layout[i] = l;
     for (int i = 0; i < b->n_out; i++) b->out_layout[i] = l;
   }

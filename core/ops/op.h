@@ -74,7 +74,8 @@ enum {
   WTL_OP_INTERNAL = 8,  /* updates: written by plans only */
   WTL_OP_NO_GRAD = 16,  /* not differentiable */
   WTL_OP_RANDOM = 32,   /* draws random numbers from the call's stream */
-  WTL_OP_BROADCAST = 64 /* inputs broadcast, so a scalar may stand for any of them */
+  WTL_OP_BROADCAST = 64, /* inputs broadcast, so a scalar may stand for any of them */
+  WTL_OP_SAMPLES = 128  /* pointwise, but for the index along dim 0 */
 };
 
 struct wtl_op {

@@ -16,6 +16,7 @@ typedef double real;
 #define real_log log
 #define real_pow pow
 #define real_tanh tanh
+#define real_erfc erfc
 #define real_abs fabs
 #define WTL_ONCE 0
 #else
@@ -27,6 +28,7 @@ typedef float real;
 #define real_log logf
 #define real_pow powf
 #define real_tanh tanhf
+#define real_erfc erfcf
 #define real_abs fabsf
 #define WTL_ONCE 1
 #endif

@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops")
 
@@ -134,6 +135,20 @@ def batch_norm():
     o.case("no_affine", f, inputs(randn(2, 24, 3), False), dict(training=1), state)
     o.case("one_image", f, inputs(randn(1, 2, 3, 3)), dict(training=1), state)
     o.case("far_from_zero", f, inputs(randn(8, 3, 4, 4) + 100), dict(training=1), state)
+    return o
+
+
+def layer_norm():
+    def f(x, w=None, b=None, dims=1, eps=1e-5):
+        return F.layer_norm(x, x.shape[-dims:], w, b, eps)
+    o = Fixture("layer_norm")
+    o.case("vectors", f, dict(x=randn(5, 17) * 3 + 2, w=randn(17), b=randn(17)))
+    o.case("tokens", f, dict(x=randn(2, 7, 24), w=randn(24), b=randn(24)), dict(eps=1e-6))
+    o.case("planes", f, dict(x=randn(3, 4, 5), w=randn(4, 5), b=randn(4, 5)), dict(dims=2))
+    o.case("no_affine", f, dict(x=randn(2, 9)), dict(eps=0.1))
+    o.case("no_bias", f, dict(x=randn(1, 24), w=randn(24)))
+    o.case("one_row", f, dict(x=randn(3, 5)), dict(dims=2))
+    o.case("far_from_zero", f, dict(x=randn(4, 16) + 100, w=randn(16), b=randn(16)))
     return o
 
 
@@ -265,6 +280,32 @@ def unary(name, f, draw=randn, **special):
     cases = dict(matrix=draw(3, 17), image=draw(1, 24, 3, 1), **{k: vector(*v) for k, v in special.items()})
     for case, x in cases.items():
         o.case(case, lambda x: f(x), dict(x=x))
+    return o
+
+
+def gelu():
+    def f(x, tanh=0):
+        return F.gelu(x, approximate="tanh" if tanh else "none")
+    o = Fixture("gelu")
+    for case, x in dict(matrix=randn(3, 17), wide=randn(5, 7) * 5, points=vector(-6, -1, -0.0, 0, 1e-3, 6)).items():
+        o.case(case, f, dict(x=x))
+        o.case(case + "_tanh", f, dict(x=x.detach().clone()), dict(tanh=1))
+    return o
+
+
+def hardsigmoid(x):
+    """By its definition: the gradient of F.hardsigmoid in float64 holds 1/6 rounded to float32."""
+    return F.relu6(x + 3) / 6
+
+
+def stochastic_depth():
+    """Like dropout: only what draws nothing is comparable; test_op_values.c has the rest."""
+    def f(x, p, training=0, row=1):
+        return torchvision.ops.stochastic_depth(x, p, "row" if row else "batch", bool(training))
+    o = Fixture("stochastic_depth")
+    o.case("evaluation", f, dict(x=randn(3, 4)), dict(p=0.3))
+    o.case("keeps_all", f, dict(x=randn(3, 2, 2)), dict(p=0.0, training=1))
+    o.case("drops_all", f, dict(x=randn(3, 2)), dict(p=1.0, training=1, row=0), fixed=("x",))
     return o
 
 
@@ -493,6 +534,10 @@ def main():
         along_dim("softmax", lambda x, dim: x.softmax(dim)), along_dim("log_softmax", lambda x, dim: x.log_softmax(dim)),
         pair_loss("mse_loss", lambda x, target: F.mse_loss(x, target), randn, randn),
         binary_cross_entropy(), binary_cross_entropy_with_logits(), kl_div(),
+        layer_norm(), gelu(), stochastic_depth(), unary("silu", F.silu, large=(-1000, -30, 0, 30, 1000)),
+        unary("relu6", F.relu6, bounds=(-1, -0.0, 0, 3, 6, 7)),
+        unary("hardswish", F.hardswish, bounds=(-4, -3, 0, 2, 3, 4)),
+        unary("hardsigmoid", hardsigmoid, bounds=(-4, -3, 0, 2, 3, 4)),
     ):
         fixture.write()
 
