@@ -694,6 +694,7 @@ S["report.html"] = function() return report.html(reported, { pictures = false })
 S["report.write"] = function() return report.write(reported, path "report.html", { pictures = false }) end
 
 require "sweep_weights"(S, path)
+require "sweep_attention"(S, path)
 
 return function()
   local region_of = meter()

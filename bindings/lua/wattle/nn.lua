@@ -9,7 +9,7 @@
 --
 -- Fields that hold modules, parameters (nn.Parameter) or buffers (nn.Buffer) are the network; their paths are
 -- the names in the state dict. nn/module.lua has classes and what every module can do, nn/layers.lua the
--- layers, nn/init.lua initial values (nn.init.kaiming_normal, ...), nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
+-- layers (nn/attention.lua has one more), nn/init.lua initial values (nn.init.kaiming_normal, ...), nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
 
 local wattle = require "wattle"
 local where = require "wattle.where"
@@ -27,6 +27,8 @@ local nn = {
   losses = require "wattle.nn.compile",
 }
 for name, layer in pairs(require "wattle.nn.layers") do nn[name] = layer end
+for name, layer in pairs(require "wattle.nn.attention") do nn[name] = layer end
+for name, layer in pairs(require "wattle.nn.blocks") do nn[name] = layer end
 
 -- Functional forms: nn.relu(x) is wattle.ops.relu(x). What exists nowhere is an error with the nearest name.
 return setmetatable(nn, { __names = wattle.ops.list, __index = function(_, name)
