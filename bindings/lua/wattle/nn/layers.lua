@@ -7,64 +7,11 @@ local core, ops = wattle.core, wattle.ops
 local where = require "wattle.where"
 local util = require "wattle.util"
 local module = require "wattle.nn.module"
+local opt = require "wattle.nn.options"
+local options, count, pair, real, flag, tuple, py = opt.check, opt.count, opt.pair, opt.real, opt.flag, opt.tuple, opt.py
 
 local layers = {}
-
--- ---- options -------------------------------------------------------------------------------------------------
-
--- The options table of `what`, its names checked. A missing table is an error where something must be given.
-local function options(o, allowed, what)
-  if type(o) ~= "table" then
-    where.raise("%s: options go into one table, as in %s{%s = ...}", what, what, allowed[1])
-  end
-  util.check_options(o, allowed, what)
-  return o
-end
-
-local function count(o, name, what, default, least)
-  local v = o[name]
-  if v == nil then v = default end
-  local n = math.tointeger(v)
-  if type(v) ~= "number" or not n or n < (least or 1) then
-    where.raise("%s: %s must be an integer of at least %d, got %s", what, name, least or 1, tostring(v))
-  end
-  return n
-end
-
--- One integer for both directions, or {height, width}.
-local function pair(o, name, what, default, least)
-  local v = o[name]
-  if type(v) ~= "table" then
-    local n = count(o, name, what, default, least)
-    return { n, n }
-  end
-  if #v ~= 2 then where.raise("%s: %s must be one integer or {height, width}", what, name) end
-  return { count({ [name] = v[1] }, name, what, nil, least), count({ [name] = v[2] }, name, what, nil, least) }
-end
-
-local function real(o, name, what, default, low, high)
-  local v = o[name]
-  if v == nil then v = default end
-  if type(v) ~= "number" or not (v >= low and v <= high) then
-    where.raise("%s: %s must be a number from %g to %g, got %s", what, name, low, high, tostring(v))
-  end
-  return v
-end
-
-local function flag(o, name, what, default)
-  local v = o[name]
-  if v == nil then return default end
-  if type(v) ~= "boolean" then where.raise("%s: %s must be true or false, got %s", what, name, tostring(v)) end
-  return v
-end
-
-local function tuple(p)
-  return ("(%d, %d)"):format(p[1], p[2])
-end
-
-local function py(b)
-  return b and "True" or "False"
-end
+for name, layer in pairs(require "wattle.nn.activations") do layers[name] = layer end
 
 -- ---- convolution and linear ----------------------------------------------------------------------------------
 
@@ -192,77 +139,43 @@ function BatchNorm2d:extra_repr()
     self.num_features, ("%g"):format(self.eps), ("%g"):format(self.momentum), py(self.weight))
 end
 
--- ---- activation and dropout ----------------------------------------------------------------------------------
+-- nn.LayerNorm{normalized_shape =, eps = 1e-5, elementwise_affine = true} (torch.nn.LayerNorm). x (...,D1,..,Dk) with
+-- normalized_shape {D1,..,Dk}, or D1 alone: each of its rows by its own mean and variance. Parameters: weight of ones,
+-- bias of zeros, both of normalized_shape.
+local LayerNorm = module.class "LayerNorm"
+layers.LayerNorm = LayerNorm
 
--- nn.ReLU() (torch.nn.ReLU). Any shape; y = max(x, 0).
-local ReLU = module.class "ReLU"
-layers.ReLU = ReLU
-
-function ReLU:init(o)
-  if o ~= nil then options(o, {}, "nn.ReLU") end
-end
-
-function ReLU:forward(x)
-  return ops.relu(x)
-end
-
--- A class of modules without options over the op of one input.
-local function unary(name, op)
-  local class = module.class(name)
-  layers[name] = class
-  function class:init(o)
-    if o ~= nil then options(o, {}, "nn." .. name) end
+function LayerNorm:init(o)
+  local what = "nn.LayerNorm"
+  local given = options(o, { "normalized_shape", "eps", "elementwise_affine" }, what).normalized_shape
+  if type(given) ~= "table" then given = { count(o, "normalized_shape", what) } end
+  if #given == 0 then where.raise("%s: normalized_shape is empty", what) end
+  self.normalized_shape = {}
+  for i, size in ipairs(given) do
+    self.normalized_shape[i] = count({ normalized_shape = size }, "normalized_shape", what)
   end
-  function class:forward(x)
-    return ops[op](x)
+  self.eps = real(o, "eps", what, 1e-5, 0, 1)
+  if flag(o, "elementwise_affine", what, true) then
+    self.weight = module.Parameter(core.ones(self.normalized_shape))
+    self.bias = module.Parameter(core.zeros(self.normalized_shape))
   end
 end
 
--- nn.Sigmoid() (torch.nn.Sigmoid). Any shape; y = 1/(1 + exp(-x)).
-unary("Sigmoid", "sigmoid")
-
--- nn.Tanh() (torch.nn.Tanh). Any shape; y = tanh x.
-unary("Tanh", "tanh")
-
--- A class of modules over the op of one input and a dim, which must be given.
-local function along(name, op)
-  local class, what = module.class(name), "nn." .. name
-  layers[name] = class
-  function class:init(o)
-    self.dim = count(options(o, { "dim" }, what), "dim", what, nil, -8)
+function LayerNorm:forward(x)
+  local shape, want = x:shape(), self.normalized_shape
+  for i = 1, #want do
+    if shape[#shape - #want + i] ~= want[i] then
+      where.raise("nn.LayerNorm: x is [%s]; it must end in normalized_shape {%s}", table.concat(shape, ","),
+                  table.concat(want, ","))
+    end
   end
-  function class:forward(x)
-    return ops[op](x, { dim = self.dim })
-  end
-  function class:extra_repr()
-    return ("dim=%d"):format(self.dim)
-  end
+  return ops.layer_norm(x, self.weight, self.bias, { dims = #want, eps = self.eps })
 end
 
--- nn.Softmax{dim =} (torch.nn.Softmax). Any shape; y = exp(x) / sum over dim of exp(x). dim counts from 0, a negative
--- one from the end.
-along("Softmax", "softmax")
-
--- nn.LogSoftmax{dim =} (torch.nn.LogSoftmax). Any shape; y = x - log(sum over dim of exp(x)).
-along("LogSoftmax", "log_softmax")
-
--- nn.Dropout{p = 0.5} (torch.nn.Dropout), 0 <= p < 1. Any shape; in training each element becomes 0 with probability p
--- and x/(1-p) otherwise, drawn anew each step; in evaluation y = x. A plan's mode is that of compile.
-local Dropout = module.class "Dropout"
-layers.Dropout = Dropout
-
-function Dropout:init(o)
-  self.p = real(o == nil and {} or options(o, { "p" }, "nn.Dropout"), "p", "nn.Dropout", 0.5, 0, 1)
-  if self.p == 1 then where.raise "nn.Dropout: p = 1 would drop everything; it must be below 1" end
-end
-
-function Dropout:forward(x)
-  if not self.training then return x end
-  return ops.dropout(x, { p = self.p, training = true })
-end
-
-function Dropout:extra_repr()
-  return ("p=%g, inplace=False"):format(self.p)
+function LayerNorm:extra_repr()
+  local shape = table.concat(self.normalized_shape, ", ")
+  return ("(%s%s), eps=%g, elementwise_affine=%s"):format(shape, #self.normalized_shape == 1 and "," or "", self.eps,
+                                                         py(self.weight))
 end
 
 -- ---- pooling and shape ---------------------------------------------------------------------------------------
