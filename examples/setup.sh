@@ -5,7 +5,8 @@
 
 # What building and running needs.
 build_packages="gcc libc6-dev cmake ninja-build pkg-config git lua5.4 liblua5.4-dev libedit-dev libopenblas-dev
-  libdnnl-dev libjansson-dev libpowercap-dev libcsv-dev zlib1g-dev dataset-fashion-mnist gnuplot-nox"
+  libdnnl-dev libjansson-dev libpowercap-dev libcsv-dev zlib1g-dev libjpeg62-turbo-dev libpng-dev dataset-fashion-mnist
+  gnuplot-nox"
 # What the tests need besides: clang builds the sanitized tree and the fuzz targets.
 test_packages="libcmocka-dev clang libclang-rt-dev expect"
 # What tests/aarch64.sh needs besides; it fetches the arm64 forms of the libraries above by itself.

@@ -146,6 +146,8 @@ wtl_status wtl_tensor_copy(wtl_tensor *dst, const wtl_tensor *src); /* same shap
 wtl_status wtl_tensor_fill(wtl_tensor *t, double value);
 wtl_status wtl_tensor_get(const wtl_tensor *t, const int64_t *index, double *out); /* i64 beyond 2^53 loses bits */
 wtl_status wtl_tensor_set(wtl_tensor *t, const int64_t *index, double value);
+/* Is no element NaN or infinite? Integers never are. On all threads, up to the first that is. */
+bool wtl_tensor_all_finite(const wtl_tensor *t);
 /* Element i in logical (row-major) order = r's value at i. */
 wtl_status wtl_tensor_uniform(wtl_tensor *t, const wtl_rng *r, double low, double high);
 wtl_status wtl_tensor_normal(wtl_tensor *t, const wtl_rng *r, double mean, double sd);
@@ -438,7 +440,11 @@ wtl_status wtl_gather_batch(wtl_ctx *ctx, const wtl_tensor *images, const wtl_te
                             int64_t n, double mean, double sd, wtl_tensor *x, wtl_tensor *y);
 
 /* A safetensors file: names, tensors and string metadata, read strictly, written beside + synced + renamed. */
-typedef struct wtl_named { char *name; wtl_tensor *tensor; } wtl_named;
+typedef struct wtl_named {
+  char *name;
+  wtl_tensor *tensor;
+  bool finite; /* seen while it was loaded: no NaN, no infinity; false: not known */
+} wtl_named;
 typedef struct wtl_dict { wtl_ctx *ctx; wtl_named *item; int64_t n, cap; } wtl_dict; /* in file order */
 void wtl_dict_init(wtl_dict *d, wtl_ctx *ctx);
 void wtl_dict_free(wtl_dict *d);
@@ -459,6 +465,17 @@ wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *met
 /* Written as the path's end says: .safetensors, which is also what any other name gets unless it ends in the name of a format
  * that is not written (.pth, .h5, ...: WTL_ERR_ARG). */
 wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
+
+/* A JPEG or PNG file (told by content) as u8 [C,H,W], turned as its EXIF orientation says. channels 1 (ITU-R 601 luma) or 3
+ * (RGB; alpha is dropped, CMYK converted): the pixels of Pillow 9.4's ImageOps.exif_transpose(image).convert("L" or "RGB").
+ * At most 2^28 pixels and 10^6 a side. WTL_ERR_FORMAT: neither of the two, cut off or corrupt. */
+wtl_status wtl_image_load(wtl_ctx *ctx, const char *path, int channels, wtl_tensor **out);
+/* u8 [C,H,W] scaled to [C,height,width] as Pillow's Image.resize does, bit for bit: bilinear and bicubic are antialiased
+ * (the filter widens with the reduction). box: left, top, right, bottom of the part that is taken, in pixels, fractions
+ * too; NULL: all. WTL_ERR_ARG: a size below 1 or beyond the limits of wtl_image_load, a box that is empty or outside. */
+typedef enum wtl_filter { WTL_NEAREST, WTL_BILINEAR, WTL_BICUBIC } wtl_filter;
+wtl_status wtl_image_resize(wtl_ctx *ctx, const wtl_tensor *image, const double box[4], int64_t height, int64_t width,
+                            wtl_filter f, wtl_tensor **out);
 
 /* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
 wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);
