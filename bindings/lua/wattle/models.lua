@@ -1,12 +1,20 @@
--- wattle.models: networks by name. A family is one file in share/wattle/models that returns {names = {...},
--- options = {...} (its own, besides those of models.create), create = function(name, options) -> module}, and
--- accepts = function(name) for names beyond those listed.
+-- wattle.models: networks by name. A family is one file in share/wattle/models that returns
+--   names     list of names; accepts = function(name), if given, for names beyond those listed
+--   options   list of its own options, besides those of models.create
+--   defaults  {num_classes =, in_channels =, image_size =}; 10 classes of 1 x 28 x 28 if not given
+--   create    function(name, options) -> module; options.pretrained is true where weights will be loaded
+-- and, for published weights (see weights.lua):
+--   head      patterns of the names of parameters that depend on num_classes
+--   optional  patterns of names that a file may lack, or hold in vain (auxiliary heads)
+--   stem      the weight that depends on in_channels
+--   keys      function(name, names in the file, model) -> map to our names, or nil if they are ours
 
 local wattle = require "wattle"
 local core = wattle.core
 local module = require "wattle.nn.module"
 local util = require "wattle.util"
 local where = require "wattle.where"
+local weights = require "wattle.weights"
 
 local models = {}
 
@@ -48,33 +56,62 @@ local function find(name)
   end
 end
 
--- models.create(name, {num_classes = 10, in_channels = 1, image_size = 28, seed =, ...}) -> model with its
--- values drawn (by seed; wattle.manual_seed's if not given). Other options are the family's own, described in
--- its file, such as width for resnets or hidden for the mlp. An unknown name is an error that suggests the
--- nearest.
-function models.create(name, options)
+-- The family of a name; an unknown one is an error that suggests the nearest.
+local function family_of(name)
   if type(name) ~= "string" then
     where.raise("models.create: the name must be a string, got %s", tostring(name))
   end
   local family = find(name)
-  if not family then
-    local names = models.list()
-    local near = util.nearest(name, names)
-    local hint = near and ("; did you mean %q?"):format(near) or ""
-    where.raise("models.create: no model %q%s (known: %s)", name, hint, table.concat(names, ", "))
-  end
-  local allowed = { "num_classes", "in_channels", "image_size", "seed" }
-  table.move(family.options, 1, #family.options, #allowed + 1, allowed)
-  util.check_options(options or {}, allowed, "models.create " .. name)
+  if family then return family end
+  local names = models.list()
+  local near = util.nearest(name, names)
+  where.raise("models.create: no model %q%s (known: %s)", name, near and ("; did you mean %q?"):format(near) or "",
+              table.concat(names, ", "))
+end
+
+local common = { "num_classes", "in_channels", "image_size", "seed", "pretrained" }
+local sizes = { num_classes = 10, in_channels = 1, image_size = 28 }
+
+-- The options, checked and completed, as the family's create gets them; then the seed and the path of the weights.
+local function complete(name, options, family)
+  util.check_options(options or {}, table.move(family.options, 1, #family.options, #common + 1, table.move(common, 1, #common, 1, {})),
+                     "models.create " .. name)
   local own = {}
   for key, value in pairs(options or {}) do own[key] = value end
-  local seed = own.seed
-  own.seed = nil
-  own.num_classes, own.in_channels = own.num_classes or 10, own.in_channels or 1
-  own.image_size = own.image_size or 28
-  local model = family.create(name, own)
+  local seed, path = own.seed, own.pretrained
+  if path ~= nil and type(path) ~= "string" then
+    where.raise("models.create %s: pretrained must be the path of a file of weights, not %s; nothing is downloaded", name,
+                type(path))
+  end
+  for key, default in pairs(sizes) do
+    if own[key] == nil then own[key] = (family.defaults or sizes)[key] or default end
+    if math.type(own[key]) ~= "integer" or own[key] < 1 then
+      where.raise("models.create %s: %s must be a positive integer, got %s", name, key, tostring(own[key]))
+    end
+  end
+  own.seed, own.pretrained = nil, path and true
+  return own, seed, path
+end
+
+-- models.create(name, {num_classes =, in_channels =, image_size =, seed =, pretrained = path, ...}) -> model, report. The
+-- values are drawn by seed (wattle.manual_seed's if not given). ImageNet's networks are made for 1000 classes of 3 x 224 x
+-- 224 unless told otherwise, the small ones for 10 of 1 x 28 x 28; image_size matters only to networks that depend on it
+-- (mlp, lenet5, vit_b_16). Other options are the family's own, described in its file (models/*.lua).
+--
+-- pretrained is a file that wattle.load reads, with the names of torchvision or another library that the family knows. Its
+-- values are taken over without a copy; a head for another number of classes is drawn anew, and a first convolution for
+-- another number of channels is summed up (for 1) or repeated. The report says what was done: see weights.load. A file
+-- that is absent, malformed or another model's gives nil, message, code. An unknown name is an error that suggests the
+-- nearest.
+function models.create(name, options)
+  local family = family_of(name)
+  local own, seed, path = complete(name, options, family)
+  local model = module.deferred(function() return family.create(name, own) end)
   model._input = { own.in_channels, own.image_size, own.image_size } -- what compress.flops_per_image assumes
-  return module.initialise(model, seed)
+  if not path then return module.initialise(model, seed) end
+  local report, message, code = weights.load(model, path, { name = name, family = family })
+  if not report then return nil, message, code end
+  return module.initialise(model, seed), report
 end
 
 return models

@@ -19,8 +19,20 @@ local losses = {
   kl_div = { op = "kl_div" },
 }
 
+-- The named loss of several outputs: of the first, plus those of auxiliary heads by their weights.
+local function summed(op, name, list, weights, options)
+  local target = table.remove(list)
+  if #list - 1 ~= #(#list > 1 and weights or {}) then
+    raise('compile: loss "%s" takes one output and one target, got %d values; give a function%s', name, #list + 1,
+          weights and "" or ", or give the model's class aux_weights, one for each output after the first")
+  end
+  local loss = op(list[1], target, options)
+  for i, weight in ipairs(#list > 1 and weights or {}) do loss = loss + op(list[i + 1], target, options) * weight end
+  return loss
+end
+
 -- A loss as compile takes it -> function(outputs..., targets...), and whether targets have the output's shape.
-local function find_loss(loss)
+local function find_loss(loss, model)
   if loss == nil or type(loss) == "function" then return loss end
   local name, options = loss, nil
   if type(loss) == "table" then
@@ -38,12 +50,7 @@ local function find_loss(loss)
   end
   if options then util.check_options(options, known.options or {}, ('compile: loss "%s"'):format(name)) end
   return function(...)
-    local list = { ... }
-    if #list ~= 2 then
-      raise('compile: loss "%s" takes one output and one target, got %d values; give a function', name, #list)
-    end
-    if options then list[3] = options end
-    return ops[known.op](table.unpack(list))
+    return summed(ops[known.op], name, { ... }, model.aux_weights, options)
   end, not known.classes
 end
 
@@ -285,7 +292,7 @@ local function read_options(model, o)
   if type(o) ~= "table" then raise("compile: give a table of options, such as {input = {64, 1, 28, 28}}") end
   util.check_options(o, compile_options, "compile")
   local spec = { optimizer = optimizer(o.optimizer, module.entries(model, "parameter")) }
-  spec.loss, spec.target_like_output = find_loss(o.loss)
+  spec.loss, spec.target_like_output = find_loss(o.loss, model)
   spec.mode = o.mode or (spec.loss and "train" or "eval")
   if spec.mode ~= "train" and spec.mode ~= "eval" then
     raise('compile: mode must be "train" or "eval", got %s', tostring(spec.mode))
@@ -354,7 +361,8 @@ end
 --                calls may change. A shape may say its dtype: {64, dtype = "i64"}.
 --   loss         "cross_entropy", "mse", "bce", "bce_with_logits" or "kl_div", or one with options,
 --                {"cross_entropy", label_smoothing = 0.1}; or function(outputs..., targets...) of symbolic values
---                to a scalar one.
+--                to a scalar one. Of a model with auxiliary heads a named loss is that of its first output plus those of
+--                the others times its class's aux_weights.
 --   target       shape(s) of what the loss gets after the outputs; if not given, {batch, dtype = "i64"} for
 --                cross_entropy and functions, the output's shape for the others; false: none
 --   optimizer    {"sgd", lr =, momentum = 0, weight_decay = 0, nesterov = false}, {"adam", lr =, betas = {0.9, 0.999},

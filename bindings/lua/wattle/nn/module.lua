@@ -22,6 +22,8 @@ local instance = { __name = "nn.Module" } -- the metatable of every instance
 
 -- Parameters whose values have not been drawn yet: param -> {version, rule}. See initialise.
 local pending = setmetatable({}, { __mode = "k" })
+-- Is a model being made by `deferred`, whose parameters are not even marked before they are drawn or loaded?
+local deferring = false
 -- param -> its full name, as last seen from the model that it was drawn or compiled in.
 local names = setmetatable({}, { __mode = "k" })
 
@@ -99,11 +101,22 @@ end
 local function new_parameter(t, rule)
   local p = core.param(t, "parameter")
   if rule then
-    p:tensor():fill_(0 / 0)
-    p:touch()
+    if not deferring then
+      p:tensor():fill_(0 / 0)
+      p:touch()
+    end
     pending[p] = { version = p:version(), rule = rule }
   end
   return p
+end
+
+-- Runs make(), which makes a model, without touching the memory of values that are drawn later: whoever calls must draw
+-- or load them all before anybody sees them.
+local function deferred(make)
+  local before = deferring
+  deferring = true
+  local _ <close> = setmetatable({}, { __close = function() deferring = before end })
+  return make()
 end
 
 -- nn.Buffer(t): a tensor that belongs to the model's state but is not trained (PyTorch: register_buffer).
@@ -141,6 +154,10 @@ end
 -- Draws a parameter's value anew by a rule such as nn.uniform's: at once, with wattle.manual_seed's seed, where its full
 -- name is known already (the model was called, compiled or asked for its parameters before); else when it will be.
 local function redraw(p, rule)
+  if deferring and pending[p] then
+    pending[p].rule = rule
+    return
+  end
   local t = p:tensor():clone()
   if names[p] then rule(t, core.seed(), names[p]) else t:fill_(0 / 0) end
   p:assign(t)
@@ -494,20 +511,12 @@ local function is_finite(t)
   return high - high == 0 and low - low == 0
 end
 
--- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
--- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
--- (converted to the parameter's dtype, under its constraints), the rest is left alone and listed; strict raises
--- instead, before anything is changed, as a NaN or an infinity does unless allow_nonfinite = true is given.
--- constrain = false: of this model, so its constraints are met; random bits are not drawn anew. batch norm's
--- num_batches_tracked, which PyTorch stores, is ignored.
-function Module:load_state_dict(dict, options)
-  options = options or {}
-  util.check_options(options, { "strict", "allow_nonfinite", "constrain" }, "load_state_dict")
-  if type(dict) ~= "table" then raise("load_state_dict: give a dict, as wattle.load does, not %s", type(dict)) end
-  local strict = options.strict
+-- What a dict and a model have in common: the lists missing, unexpected and mismatched; with fits, a list of {param, value,
+-- name}, and shapes, a sentence for each mismatch. Changes nothing.
+local function compare(model, dict)
   local result = { missing = {}, unexpected = {}, mismatched = {} }
-  local known, fits, shapes = ignored_names(self), {}, {}
-  for _, entry in ipairs(entries(self, nil, true)) do
+  local known, fits, shapes = ignored_names(model), {}, {}
+  for _, entry in ipairs(entries(model, nil, true)) do
     local value, name = dict[entry.name], entry.name
     known[name] = true
     if value == nil then
@@ -523,23 +532,86 @@ function Module:load_state_dict(dict, options)
   for _, name in ipairs(dict_names(dict)) do
     if not known[name] then table.insert(result.unexpected, name) end
   end
-  if strict then
-    local faults = {}
-    brief(faults, "", shapes)
-    brief(faults, "unexpected ", result.unexpected)
-    brief(faults, "missing ", result.missing)
-    if #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
-  end
+  return result, fits, shapes
+end
+
+-- model:load_state_dict(dict [, {strict = true}]) -> {missing =, unexpected =, mismatched =}, three lists of
+-- names. dict: what wattle.load or state_dict gives, or name -> tensor. What fits in name and shape is copied
+-- (converted to the parameter's dtype, under its constraints), the rest is left alone and listed; strict raises
+-- instead, before anything is changed, as a NaN or an infinity does unless allow_nonfinite = true is given.
+-- constrain = false: of this model, so its constraints are met; random bits are not drawn anew. adopt = true: the
+-- dict's tensors become the values where they can (parameter:adopt), so that nothing is in memory twice; the dict is not
+-- to be used after it. batch norm's num_batches_tracked, which PyTorch stores, is ignored.
+function Module:load_state_dict(dict, options)
+  options = options or {}
+  util.check_options(options, { "strict", "allow_nonfinite", "constrain", "adopt" }, "load_state_dict")
+  if type(dict) ~= "table" then raise("load_state_dict: give a dict, as wattle.load does, not %s", type(dict)) end
+  local result, fits, shapes = compare(self, dict)
+  local faults = {}
+  brief(faults, "", shapes)
+  brief(faults, "unexpected ", result.unexpected)
+  brief(faults, "missing ", result.missing)
+  if options.strict and #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
   for _, fit in ipairs(options.allow_nonfinite and {} or fits) do
     if not is_finite(fit[2]) then
       raise("load_state_dict: %s holds NaN or infinity; allow_nonfinite = true loads it all the same", fit[3])
     end
   end
   for _, pair in ipairs(fits) do
-    pair[1]:assign(pair[2])
+    if options.adopt then pair[1]:adopt(pair[2]) else pair[1]:assign(pair[2]) end
     if options.constrain ~= false then pair[1]:constrain() end
   end
   return result
+end
+
+-- Marks the parameters whose names match as trained or not; returns how many there are.
+local function set_trained(model, pattern, on, what)
+  if type(pattern) ~= "string" then
+    raise("%s: give a Lua pattern of parameter names, such as '^layer1%%.', not %s", what, type(pattern))
+  end
+  local ok, message = pcall(string.find, "", pattern)
+  if not ok then raise("%s: %s", what, message) end
+  local n = 0
+  for _, entry in ipairs(entries(initialise(model), "parameter")) do
+    if entry.name:find(pattern) then
+      entry.param:requires_grad(on)
+      n = n + 1
+    end
+  end
+  if n == 0 then raise("%s: no parameter's name matches '%s'", what, pattern) end
+  return n
+end
+
+-- Batch norms below model with a parameter whose name matches.
+local function batch_norms(model, pattern)
+  local list = {}
+  walk(model, function(path, m)
+    local fields = rawget(m, RECORD).fields
+    local matches = fields.running_mean and (join(path, "weight"):find(pattern) or join(path, "bias"):find(pattern))
+    if matches then list[#list + 1] = m end
+  end)
+  return list
+end
+
+-- model:freeze("^layer1%." [, {statistics = false}]) -> how many parameters: those whose names match the Lua pattern are
+-- no longer trained (PyTorch: requires_grad_(False)). statistics = true: their batch norms keep their running statistics
+-- too, and use them in training (PyTorch: bn.eval()). Plans compiled before are stale. A pattern that matches nothing is
+-- an error. To freeze all but a head: model:freeze "" and then model:unfreeze "^fc%.".
+function Module:freeze(pattern, o)
+  util.check_options(o or {}, { "statistics" }, "freeze")
+  local n = set_trained(self, pattern, false, "freeze")
+  if o and o.statistics then
+    for _, m in ipairs(batch_norms(self, pattern)) do m.frozen = true end
+  end
+  return n
+end
+
+-- model:unfreeze(pattern) -> how many parameters: those whose names match are trained again, and their batch norms use the
+-- batch's statistics again.
+function Module:unfreeze(pattern)
+  local n = set_trained(self, pattern, true, "unfreeze")
+  for _, m in ipairs(batch_norms(self, pattern)) do m.frozen = nil end
+  return n
 end
 
 -- model:clone() -> a deep copy: own parameters with their masks and truncation; what was shared inside stays
@@ -593,9 +665,9 @@ end
 
 return {
   Module = Module, class = class, Parameter = new_parameter, Buffer = new_buffer, uniform = uniform,
-  initialise = initialise, redraw = redraw, is_module = is_module, is_param = is_param,
+  initialise = initialise, deferred = deferred, redraw = redraw, is_module = is_module, is_param = is_param,
   -- for compile and compress
-  entries = entries, walk = walk, run = run, tracing = tracing, replace = replace,
+  entries = entries, walk = walk, compare = compare, run = run, tracing = tracing, replace = replace,
   class_of = function(module) return rawget(module, RECORD).class end,
   stamp_of = function(module) return rawget(module, RECORD).stamp end,
 }
