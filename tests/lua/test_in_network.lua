@@ -120,6 +120,20 @@ local function elementwise(tape, x, width)
   return tape.linear("fc", op("flatten", { op("log_softmax", { tape.conv("conv5", y, width, 3, 1) }, { dim = -1 }) }), 10)
 end
 
+-- Activations between convolutions, in the convolutions' layout where they keep 0, and layer norms over a plane and a row.
+local function activated(tape, x, width)
+  local function op(name, input, attrs) return tape.op(name, { input }, attrs) end
+  x = op("silu", tape.conv("conv1", x, width, 3, 1, true))
+  x = op("stochastic_depth", op("gelu", tape.conv("conv2", x, width, 3, 1, true)), { p = 0.5 })
+  x = op("gelu", op("hardswish", tape.conv("conv3", x, width, 3, 2, true)), { tanh = true })
+  x = op("relu6", tape.conv("conv4", op("hardsigmoid", x), width, 3, 1, true))
+  x = op("layer_norm", x, { dims = 2, eps = 1e-3 })
+  x = op("flatten", tape.op("silu", { tape.conv("conv5", x, width, 3, 2) }))
+  x = tape.linear("fc1", x, width)
+  x = tape.op("layer_norm", { x, tape.param("scale", nil, width), tape.param("shift", nil, width) })
+  return tape.linear("fc2", op("gelu", x), 10)
+end
+
 -- o: build, width, image (C, H, W), batch, image_gradient: whether the plan also computes it (otherwise the first
 -- convolution has none to compute, as in training).
 local function trace(o)
@@ -240,6 +254,9 @@ local cases = {
   { name = "groups, dilation and concat of width 17", build = mixed, width = 17, image = { 3, 13, 11 }, batch = 2 },
   { name = "element-wise ops of width 17", build = elementwise, width = 17, image = { 3, 9, 11 }, batch = 2 },
   { name = "element-wise ops of width 24", build = elementwise, width = 24, image = { 1, 8, 9 }, batch = 3,
+    image_gradient = true },
+  { name = "activations of width 17", build = activated, width = 17, image = { 3, 9, 11 }, batch = 2 },
+  { name = "activations of width 16", build = activated, width = 16, image = { 1, 9, 9 }, batch = 3,
     image_gradient = true },
 }
 
