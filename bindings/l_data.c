@@ -208,6 +208,11 @@ static int sha256_file(lua_State *L) {
   return 1;
 }
 
+static int all_finite(lua_State *L) {
+  lua_pushboolean(L, wtl_tensor_all_finite(wl_check_tensor(L, 1)));
+  return 1;
+}
+
 /* ---- text files --------------------------------------------------------------------------------- */
 
 static int write_file(lua_State *L) {
@@ -326,6 +331,9 @@ static const wl_fn core[] = {
     "mean)/sd, y (n) i64. images (N,H,W) or (N,C,H,W) u8. x and y are reused if given." },
   { "save_safetensors", save_safetensors, "(path, dict, metadata?) -> true or nil, message, code",
     "wattle.save in the one format that keeps metadata, whatever the name ends in: for files of Wattle's own." },
+  { "all_finite", all_finite, "(tensor) -> boolean",
+    "Is no element of a tensor or parameter NaN or infinite? Integers never are; true of none. On all threads, up to the first "
+    "that is." },
   { "sha256_file", sha256_file, "(path) -> hex or nil, message, code", "SHA-256 of a file, 64 hex digits." },
   { "sha256_dict", sha256_dict, "(dict) -> hex",
     "SHA-256 over names, types, shapes and bytes in the dict's order." },

@@ -46,6 +46,36 @@ wtl_status wtl_writer_put(wtl_writer *w, const void *data, size_t n);
 wtl_status wtl_writer_commit(wtl_writer *w);
 void wtl_writer_abort(wtl_writer *w);
 
+/* What an element is in a file, and what it becomes here: the same bits, or those of a wider type that holds its values. */
+typedef enum wtl_element_kind {
+  WTL_SAME, WTL_FROM_BOOL, /* to u8; 0 and 1 alone */
+  WTL_FROM_I8, WTL_FROM_I16, WTL_FROM_U16, /* to i32 */
+  WTL_FROM_U32 /* to i64 */
+} wtl_element_kind;
+typedef struct wtl_element {
+  wtl_dtype dtype; /* here */
+  wtl_element_kind kind;
+  int size;        /* bytes in the file, at most those of dtype */
+  bool swap;       /* big-endian in the file */
+} wtl_element;
+bool wtl_element_is_plain(const wtl_element *e); /* nothing to be done: see wtl_expand */
+/* The file's n elements lie in the last n * size bytes of data, which has room for n of the dtype, and become those. False
+ * where a truth value is neither 0 nor 1. */
+bool wtl_expand(const wtl_element *e, void *data, int64_t n);
+
+/* A tensor's elements in a file. */
+typedef struct wtl_piece {
+  const char *name;
+  char *data;  /* room for n elements of as.dtype */
+  int64_t n;
+  wtl_element as;
+  int64_t at;  /* in the file */
+  int64_t start;         /* wtl_read_pieces: bytes before it in the pieces */
+  atomic_bool nonfinite; /* wtl_read_pieces: a NaN or an infinity is among the elements */
+} wtl_piece;
+/* Reads them all, on all threads, each byte once. Pieces in the order of `at` read fastest. `format` is for messages. */
+wtl_status wtl_read_pieces(wtl_ctx *ctx, const char *path, int fd, const char *format, wtl_piece *piece, int64_t n);
+
 /* wtl_dict_add for names known to differ. */
 wtl_status wtl_dict_append(wtl_dict *d, const char *name, wtl_tensor *t);
 

@@ -32,7 +32,7 @@ wtl_status wtl_dict_append(wtl_dict *d, const char *name, wtl_tensor *t) {
   }
   char *copy = wtl_strdup(d->ctx, name);
   if (!copy) return WTL_ERR_MEMORY;
-  d->item[d->n++] = (wtl_named){ copy, wtl_tensor_retain(t) };
+  d->item[d->n++] = (wtl_named){ copy, wtl_tensor_retain(t), false };
   return WTL_OK;
 }
 

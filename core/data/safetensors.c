@@ -11,16 +11,21 @@
 #define MAX_HEADER 100000000u /* the reference library's own limit */
 #define META "__metadata__"
 
-static const struct { const char *name; wtl_dtype dtype; } dtypes[] = {
-  { "F32", WTL_F32 }, { "F64", WTL_F64 }, { "F16", WTL_F16 }, { "BF16", WTL_BF16 },
-  { "I64", WTL_I64 }, { "I32", WTL_I32 }, { "U8", WTL_U8 },
+/* Those of the reference library that have a type here, or fit into one; what is saved is of the first seven. */
+static const struct { const char *name; wtl_element as; } dtypes[] = {
+  { "F32", { WTL_F32, WTL_SAME, 4, false } },     { "F64", { WTL_F64, WTL_SAME, 8, false } },
+  { "F16", { WTL_F16, WTL_SAME, 2, false } },     { "BF16", { WTL_BF16, WTL_SAME, 2, false } },
+  { "I64", { WTL_I64, WTL_SAME, 8, false } },     { "I32", { WTL_I32, WTL_SAME, 4, false } },
+  { "U8", { WTL_U8, WTL_SAME, 1, false } },       { "BOOL", { WTL_U8, WTL_FROM_BOOL, 1, false } },
+  { "I8", { WTL_I32, WTL_FROM_I8, 1, false } },   { "I16", { WTL_I32, WTL_FROM_I16, 2, false } },
+  { "U16", { WTL_I32, WTL_FROM_U16, 2, false } }, { "U32", { WTL_I64, WTL_FROM_U32, 4, false } },
 };
 #define N_DTYPES (sizeof dtypes / sizeof *dtypes)
 
 /* One tensor as the header has it. */
 typedef struct entry {
   const char *name;
-  wtl_dtype dtype;
+  wtl_element as;
   wtl_shape shape;
   int64_t begin, end, position; /* bytes behind the header; place in the header */
 } entry;
@@ -76,11 +81,11 @@ static wtl_status read_header(file *f, int64_t size) {
   return s;
 }
 
-static wtl_status read_dtype(file *f, const char *name, const json_t *v, wtl_dtype *out) {
+static wtl_status read_dtype(file *f, const char *name, const json_t *v, wtl_element *out) {
   if (!json_is_string(v)) return bad(f, name, "dtype is no string");
   for (size_t i = 0; i < N_DTYPES; i++) {
     if (strcmp(json_string_value(v), dtypes[i].name) == 0) {
-      *out = dtypes[i].dtype;
+      *out = dtypes[i].as;
       return WTL_OK;
     }
   }
@@ -116,17 +121,17 @@ static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *
   char text[WTL_SHAPE_TEXT];
   if (!json_is_object(v) || json_object_size(v) != 3)
     return bad(f, name, "not dtype, shape and data_offsets, and nothing else");
-  WTL_TRY(read_dtype(f, name, json_object_get(v, "dtype"), &e->dtype));
+  WTL_TRY(read_dtype(f, name, json_object_get(v, "dtype"), &e->as));
   WTL_TRY(read_list(f, name, json_object_get(v, "shape"), "shape", WTL_MAX_DIMS, e->shape.size, &e->shape.ndim));
   if (json_array_size(offsets) != 2) return bad(f, name, "data_offsets is no list of two numbers");
   WTL_TRY(read_list(f, name, offsets, "data_offsets", 2, offset, &n));
-  wtl_status s = wtl_shape_check(f->ctx, name, &e->shape, e->dtype);
+  wtl_status s = wtl_shape_check(f->ctx, name, &e->shape, e->as.dtype);
   if (s != WTL_OK) return wtl_prefix(f->ctx, WTL_ERR_FORMAT, "%s: safetensors", f->path);
-  bytes = wtl_shape_numel(&e->shape) * (int64_t)wtl_dtype_size(e->dtype);
+  bytes = wtl_shape_numel(&e->shape) * e->as.size;
   if (offset[1] < offset[0] || offset[1] > f->data_bytes || offset[1] - offset[0] != bytes) {
     return wtl_fail(f->ctx, WTL_ERR_FORMAT,
                     "%s: safetensors: %s: %s %s needs %lld bytes, data_offsets are [%lld,%lld] of %lld", f->path,
-                    name, wtl_dtype_name(e->dtype), wtl_shape_text(&e->shape, text, sizeof text), (long long)bytes,
+                    name, json_string_value(json_object_get(v, "dtype")), wtl_shape_text(&e->shape, text, sizeof text), (long long)bytes,
                     (long long)offset[0], (long long)offset[1], (long long)f->data_bytes);
   }
   e->name = name;
@@ -187,23 +192,36 @@ static wtl_status read_meta(file *f, wtl_meta *out) {
 
 /* ---- loading ---- */
 
-static wtl_status read_tensor(file *f, const entry *e, wtl_dict *d) {
-  wtl_tensor *t;
-  size_t got;
-  WTL_TRY(wtl_tensor_create(f->ctx, e->dtype, &e->shape, &t));
-  wtl_status s = wtl_read_up_to(f->ctx, f->path, f->fd, wtl_tensor_data(t), wtl_tensor_bytes(t), &got);
-  if (s == WTL_OK && got != wtl_tensor_bytes(t)) s = bad(f, e->name, "became shorter while it was read");
-  if (s == WTL_OK) s = wtl_dict_append(d, e->name, t);
-  wtl_tensor_release(t);
-  return s;
+/* Makes a tensor of zeros, untouched, for each entry. */
+static wtl_status make_tensors(file *f, wtl_piece *piece, wtl_dict *d) {
+  int64_t before = lseek(f->fd, 0, SEEK_CUR); /* behind the header */
+  for (int64_t i = 0; i < f->n; i++) {
+    const entry *e = &f->entry[i];
+    wtl_tensor *t;
+    WTL_TRY(wtl_tensor_create(f->ctx, e->as.dtype, &e->shape, &t));
+    piece[i].name = e->name;
+    piece[i].data = wtl_tensor_data(t);
+    piece[i].n = wtl_tensor_numel(t);
+    piece[i].as = e->as;
+    piece[i].at = before + e->begin;
+    wtl_status s = wtl_dict_append(d, e->name, t);
+    wtl_tensor_release(t);
+    WTL_TRY(s);
+  }
+  return WTL_OK;
 }
 
 static wtl_status read_file(file *f, int64_t size, wtl_dict *d, wtl_meta *meta) {
   WTL_TRY(read_header(f, size));
   WTL_TRY(read_entries(f));
   WTL_TRY(read_meta(f, meta));
-  for (int64_t i = 0; i < f->n; i++) WTL_TRY(read_tensor(f, &f->entry[i], d));
-  return WTL_OK;
+  wtl_piece *piece = wtl_calloc(f->ctx, (size_t)f->n + 1, sizeof *piece);
+  if (!piece) return WTL_ERR_MEMORY;
+  wtl_status s = make_tensors(f, piece, d);
+  if (s == WTL_OK) s = wtl_read_pieces(f->ctx, f->path, f->fd, "safetensors", piece, f->n);
+  for (int64_t i = 0; s == WTL_OK && i < f->n; i++) d->item[i].finite = !atomic_load(&piece[i].nonfinite);
+  wtl_free(f->ctx, piece);
+  return s;
 }
 
 wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta) {
@@ -238,7 +256,7 @@ wtl_status wtl_safetensors_load(wtl_ctx *ctx, const char *path, wtl_dict *out) {
 
 static const char *dtype_name(wtl_dtype d) {
   for (size_t i = 0; i < N_DTYPES; i++) {
-    if (dtypes[i].dtype == d) return dtypes[i].name;
+    if (dtypes[i].as.dtype == d && dtypes[i].as.kind == WTL_SAME) return dtypes[i].name;
   }
   return NULL;
 }

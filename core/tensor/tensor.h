@@ -1,6 +1,6 @@
 /* Inside of tensors, for the parts above (ops, graph, data): the struct, foreign memory, element types and checked
  * shapes. May touch base only. Files: dtype.c, shape.c, tensor.c (storage), view.c, copy.c, random.c,
- * low_bits.c, print.c. */
+ * finite.c, low_bits.c, print.c. */
 #ifndef WTL_TENSOR_H
 #define WTL_TENSOR_H
 
@@ -46,6 +46,8 @@ void wtl_shape_strides(const wtl_shape *s, int64_t stride[WTL_MAX_DIMS]);
 #define WTL_SHAPE_TEXT 176
 
 bool wtl_dtype_is_float(wtl_dtype d);
+/* Are n elements that lie `stride` apart neither NaN nor infinite? Integers always. */
+bool wtl_all_finite(wtl_dtype d, const void *p, int64_t stride, int64_t n);
 /* Bits of the 16-bit floats, rounding to nearest even; NaN stays a (quiet) NaN. */
 float wtl_bf16_to_f32(uint16_t x);
 float wtl_f16_to_f32(uint16_t x);

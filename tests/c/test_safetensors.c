@@ -194,7 +194,7 @@ static void test_refuses(void **state) {
     { W("U8", "[1]", "[0,1,2]"), 1, WTL_ERR_FORMAT, "no list of two" },
     { W("U8", "[1]", "[1,0]"), 1, WTL_ERR_FORMAT, "data_offsets are [1,0] of 1" },
     { W("U8", "[1]", "[-1,0]"), 1, WTL_ERR_FORMAT, "no size" },
-    { W("U8", "[2]", "[0,1]"), 2, WTL_ERR_FORMAT, "u8 [2] needs 2 bytes, data_offsets are [0,1] of 2" },
+    { W("U8", "[2]", "[0,1]"), 2, WTL_ERR_FORMAT, "U8 [2] needs 2 bytes, data_offsets are [0,1] of 2" },
     { W("U8", "[2]", "[0,2]"), 1, WTL_ERR_FORMAT, "data_offsets are [0,2] of 1" },
     { W("U8", "[1]", "[9223372036854775806,9223372036854775807]"), 1, WTL_ERR_FORMAT, "of 1" },
     { W("U8", "[1]", "[1,2]"), 2, WTL_ERR_FORMAT, "w: bytes before it belong to nothing" },
