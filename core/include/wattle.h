@@ -477,6 +477,83 @@ typedef enum wtl_filter { WTL_NEAREST, WTL_BILINEAR, WTL_BICUBIC } wtl_filter;
 wtl_status wtl_image_resize(wtl_ctx *ctx, const wtl_tensor *image, const double box[4], int64_t height, int64_t width,
                             wtl_filter f, wtl_tensor **out);
 
+/* Samples on their way into batches. The steps and their random draws are torchvision's (0.14), with Pillow's arithmetic on
+ * 8-bit pixels. Their order: steps on pixels (1 or 3 channels), at most one normalize, then random_erasing. */
+#define WTL_MAX_CHANNELS 4
+#define WTL_MAX_TRANSFORMS 16
+typedef enum wtl_transform_kind {
+  WTL_RESIZE,              /* size {height, width}, or {s, 0}: the shorter side becomes s; filter */
+  WTL_CENTER_CROP,         /* size; zeros where the image ends */
+  WTL_RANDOM_CROP,         /* size, of the image with padding {left, top, right, bottom} of zeros */
+  WTL_RANDOM_RESIZED_CROP, /* a box of scale {low, high} of the area and ratio {low, high} = width/height, resized to size; filter */
+  WTL_RANDOM_FLIP,         /* left to right, with probability p */
+  WTL_COLOR_JITTER,        /* brightness, contrast, saturation: factors from {low, high} ({1,1}: none); hue: turns from {low,
+                              high} within -0.5..0.5 ({0,0}: none); in random order */
+  WTL_NORMALIZE,           /* (x/255 - mean[c])/sd[c], n_value of each: 1 or one a channel; f32 samples: (x - mean[0])/sd[0] */
+  WTL_RANDOM_ERASING       /* with probability p, a box of scale and ratio = height/width becomes mean[c], or with noise normal
+                              numbers */
+} wtl_transform_kind;
+const char *wtl_transform_name(wtl_transform_kind k); /* "resize", "center_crop", ... */
+typedef struct wtl_transform {
+  wtl_transform_kind kind;
+  wtl_filter filter;
+  int size[2], padding[4], n_value;
+  double p, scale[2], ratio[2], brightness[2], contrast[2], saturation[2], hue[2];
+  double mean[WTL_MAX_CHANNELS], sd[WTL_MAX_CHANNELS];
+  bool noise;
+} wtl_transform;
+/* What a step does to one sample. */
+typedef struct wtl_drawn {
+  int box[4];       /* top, left, height, width: of a crop (it may reach over the image), or of what is erased */
+  bool done;        /* random_flip, random_erasing: is it done? */
+  int order[4];     /* color_jitter: 0 brightness, 1 contrast, 2 saturation, 3 hue, as they are applied */
+  double factor[4]; /* of each of these */
+} wtl_drawn;
+/* What n steps draw for a sample of height x width pixels; out: n of them. The draws of step k are a function of r, the
+ * sample's number and k. WTL_ERR_ARG for steps that are wrong or out of order. */
+wtl_status wtl_transform_draw(wtl_ctx *ctx, const wtl_transform *step, int n, const wtl_rng *r, int64_t sample, int channels,
+                              int height, int width, wtl_drawn out[]);
+/* The size of an image of *height x *width after the steps; begun with 0 x 0, an image of unknown size. false: the steps leave
+ * it open. The steps are not checked. */
+bool wtl_transform_size(const wtl_transform *step, int n, int *height, int *width);
+
+/* Samples with labels (u8 or i64 [N], retained): a tensor's (retained): u8 images [N,H,W] or [N,C,H,W], C <= 4, or f32 [N,...]; or
+ * files' (paths are copied), decoded as wtl_image_load does. */
+typedef struct wtl_samples wtl_samples;
+wtl_status wtl_samples_of_tensors(wtl_ctx *ctx, wtl_tensor *values, wtl_tensor *labels, wtl_samples **out);
+wtl_status wtl_samples_of_files(wtl_ctx *ctx, const char *const *path, int64_t n, wtl_tensor *labels, int channels, wtl_samples **out);
+wtl_samples *wtl_samples_retain(wtl_samples *s);
+void wtl_samples_release(wtl_samples *s);
+int64_t wtl_samples_count(const wtl_samples *s);
+const char *wtl_samples_path(const wtl_samples *s, int64_t i); /* NULL: none, or out of range */
+
+typedef struct wtl_loader_options {
+  const wtl_transform *step; /* copied */
+  int n_step;
+  int height, width;         /* of a finished sample of a file, where the steps leave it open */
+  const int64_t *index;      /* which samples, in this order; copied */
+  int64_t n, batch_size;
+  bool drop_last;            /* no last batch that is not full */
+  int workers;               /* 0: the context's threads make a batch when it is asked for; else so many threads, at most 256, */
+  int prefetch;              /* that fill room for so many batches (1 to 64) ahead */
+  bool skip;                 /* samples whose file cannot be read or is corrupt are left out: the next ones move up, so that all
+                                batches but the last are full. Otherwise the first of them is an error */
+  uint64_t seed, epoch;      /* draws are a function of (seed, "augment", name, epoch, sample), whatever the workers and threads */
+  const char *name;          /* NULL: "" */
+} wtl_loader_options;
+typedef struct wtl_loader wtl_loader;
+/* Retains samples. WTL_ERR_ARG, WTL_ERR_SHAPE for options that are wrong. */
+wtl_status wtl_loader_create(wtl_ctx *ctx, wtl_samples *samples, const wtl_loader_options *o, wtl_loader **out);
+void wtl_loader_destroy(wtl_loader *l); /* waits for its threads: at most one sample each */
+/* The next batch: x f32 [n,C,H,W] ([n,...] of f32 samples), y i64 [n]; new references, NULL at the end. WTL_ERR_IO and
+ * WTL_ERR_FORMAT name the file; of several, the one that comes first in order. WTL_ERR_INTERRUPTED on request. After an
+ * error: WTL_ERR_STATE. */
+wtl_status wtl_loader_next(wtl_loader *l, wtl_tensor **x, wtl_tensor **y);
+/* How many samples were skipped up to the last batch, and the i-th: its number, and what was wrong (lives as long as the
+ * loader). */
+int64_t wtl_loader_skipped(const wtl_loader *l);
+wtl_status wtl_loader_skip(const wtl_loader *l, int64_t i, int64_t *sample, const char **reason);
+
 /* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
 wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);
 /* Over names, dtypes, shapes and bytes in the dict's order. */

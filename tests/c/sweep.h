@@ -79,6 +79,57 @@ static inline void take_dict(world *w, wtl_dict *d) {
   wtl_dict_free(d);
 }
 
+/* ---- loaders of w->bytes, or of files that are no pictures ---- */
+
+static const wtl_transform sweep_steps[] = {
+  { .kind = WTL_RANDOM_CROP, .size = { 6, 5 }, .padding = { 1, 1, 1, 1 } },
+  { .kind = WTL_RESIZE, .size = { 3, 4 }, .filter = WTL_BILINEAR },
+  { .kind = WTL_NORMALIZE, .n_value = 1, .mean = { 0.5 }, .sd = { 0.25 } },
+  { .kind = WTL_RANDOM_ERASING, .p = 1, .scale = { 0.1, 0.3 }, .ratio = { 0.5, 2 }, .noise = true },
+};
+
+static inline wtl_status sweep_samples(world *w, wtl_samples **out) { return wtl_samples_of_tensors(ctx, w->bytes, w->labels, out); }
+
+static inline wtl_status sweep_loader_of(wtl_samples *samples, int workers, wtl_loader **out) {
+  static const int64_t order[] = { 2, 0, 3, 1 };
+  const wtl_loader_options o = { .step = sweep_steps, .n_step = 4, .index = order, .n = 4, .batch_size = 3, .workers = workers,
+                                 .prefetch = 1, .skip = true, .seed = 2, .name = "sweep" };
+  return wtl_loader_create(ctx, samples, &o, out);
+}
+
+static inline wtl_status sweep_loader(world *w, int workers, wtl_loader **out) {
+  wtl_samples *samples = NULL;
+  wtl_status s = sweep_samples(w, &samples);
+  if (s == WTL_OK) s = sweep_loader_of(samples, workers, out);
+  wtl_samples_release(samples);
+  return s;
+}
+
+/* An epoch: of w->bytes, or of four files that are all skipped, which ends in an error that is wanted. */
+static inline wtl_status sweep_batches(world *w, int workers, const char *const *path) {
+  wtl_samples *samples = NULL;
+  wtl_loader *l = NULL;
+  wtl_tensor *x = NULL, *y = NULL;
+  wtl_status s = path ? wtl_samples_of_files(ctx, path, 4, w->labels, 1, &samples) : sweep_samples(w, &samples);
+  if (s == WTL_OK) s = sweep_loader_of(samples, workers, &l);
+  while (s == WTL_OK && (s = wtl_loader_next(l, &x, &y)) == WTL_OK && x) {
+    look(w, x), look(w, y);
+    wtl_tensor_release(x), wtl_tensor_release(y);
+  }
+  if (path && s == WTL_ERR_FORMAT) {
+    for (int64_t i = 0, sample; i < wtl_loader_skipped(l); i++) {
+      const char *reason;
+      OK(wtl_loader_skip(l, i, &sample, &reason));
+      MIX(sample);
+      mix_text(w, reason);
+    }
+    s = WTL_OK;
+  }
+  wtl_loader_destroy(l);
+  wtl_samples_release(samples);
+  return s;
+}
+
 /* ---- making the world ---- */
 
 static inline wtl_tensor *numbers(wtl_dtype d, const wtl_shape *s, const char *name) {
