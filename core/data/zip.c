@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MAX_DIRECTORY (256 << 20)
@@ -252,7 +253,7 @@ static wtl_status sort_names(wtl_zip *z) {
 }
 
 static wtl_status read_entries(wtl_zip *z, const unsigned char *p, const directory *d, span *taken) {
-  int64_t at = 0, used, names = 0;
+  int64_t at = 0, used = 0, names = 0;
   for (int64_t i = 0; i < d->n; i++, at += used) {
     WTL_TRY(read_entry(z, p + at, d->bytes - at, d->at, z->names + names, &taken[i], &used));
     names += (int64_t)strlen(z->entry[i].name) + 1;
@@ -319,7 +320,8 @@ typedef struct inflater {
   const wtl_zip_entry *entry;
   z_stream z;
   unsigned char *in;
-  int64_t taken; /* packed bytes read so far */
+  int64_t taken;     /* packed bytes read so far */
+  unsigned char one; /* there must be no byte for it */
   bool ended;
 } inflater;
 
@@ -368,8 +370,7 @@ static wtl_status inflate_more(inflater *f, void *buf, int64_t n) {
 
 /* All bytes were given: the packed ones are used up too, and would give no more. */
 static wtl_status inflate_end(inflater *f) {
-  unsigned char one;
-  f->z.next_out = &one;
+  f->z.next_out = &f->one;
   while (!f->ended) {
     if (f->z.avail_in == 0 && f->taken < f->entry->packed) {
       int64_t rest = f->entry->packed - f->taken;
@@ -401,7 +402,9 @@ wtl_status wtl_zip_peek(wtl_zip *z, const wtl_zip_entry *e, void *buf, size_t n)
 
 /* ---- reading, in pieces and side by side ---- */
 
-#define PIECE (4 << 20) /* large enough for the disk, small enough for a cache to give the checksum its bytes */
+#define BLOCK 262144       /* bytes read at a time: half of a usual second-level cache, for the checksum */
+#define PIECE (16 * BLOCK) /* bytes that a thread takes at a time */
+#define HUGE_PAGE (1 << 21)
 
 /* Bytes [begin, begin + n) of a want; all of a deflated one. */
 typedef struct piece {
@@ -414,49 +417,52 @@ typedef struct piece {
 typedef struct reading {
   const wtl_zip *zip;
   piece *piece;
+  int64_t n;
+  _Atomic int64_t next; /* piece to be read: threads take them in order, so the file is read from front to back */
+  atomic_bool failed;
 } reading;
 
-static uint32_t add_crc(uint32_t crc, const void *p, int64_t n) { return (uint32_t)crc32_z(crc, p, (size_t)n); }
+/* n bytes of a member from `at` on, to where they go; f: of a deflated one. */
+static wtl_status read_block(const wtl_zip *z, piece *p, inflater *f, int64_t at, char *to, int64_t n) {
+  if (wtl_interrupted(z->ctx)) return wtl_fail(z->ctx, WTL_ERR_INTERRUPTED, "%s: interrupted", z->path);
+  WTL_TRY(f ? inflate_more(f, to, n) : read_at(z, p->want->entry->at + at, to, (size_t)n));
+  if (n) p->crc = (uint32_t)crc32_z(p->crc, (unsigned char *)to, (size_t)n);
+  return WTL_OK;
+}
 
-static wtl_status read_deflated(const wtl_zip *z, piece *p) {
+static wtl_status read_blocks(const wtl_zip *z, piece *p, inflater *f) {
   const wtl_zip_want *w = p->want;
-  inflater f;
-  WTL_TRY(inflater_open(z, w->entry, &f));
-  wtl_status s = inflate_more(&f, w->head, w->head_bytes);
-  p->crc = add_crc(p->crc, w->head ? w->head : "", w->head_bytes);
-  for (int64_t at = 0, rest = p->n - w->head_bytes, n; s == WTL_OK && rest > 0; at += n, rest -= n) {
-    n = rest < PIECE / 16 ? rest : PIECE / 16;
-    s = inflate_more(&f, (char *)w->body + at, n);
-    if (s == WTL_OK) p->crc = add_crc(p->crc, (char *)w->body + at, n);
+  int64_t at = p->begin, end = p->begin + p->n;
+  if (at < w->head_bytes) {
+    int64_t n = end < w->head_bytes ? end - at : w->head_bytes - at;
+    WTL_TRY(read_block(z, p, f, at, (char *)w->head + at, n));
+    at += n;
   }
-  if (s == WTL_OK) s = inflate_end(&f);
+  for (int64_t n; at < end; at += n) {
+    char *to = (char *)w->body + (at - w->head_bytes);
+    n = end - at < BLOCK ? end - at : BLOCK;
+    WTL_TRY(read_block(z, p, f, at, to, n));
+    if (w->look) w->look(w->arg, to, n);
+  }
+  return f ? inflate_end(f) : WTL_OK;
+}
+
+static wtl_status read_piece(const wtl_zip *z, piece *p) {
+  inflater f;
+  if (p->want->entry->method == WTL_ZIP_STORED) return read_blocks(z, p, NULL);
+  WTL_TRY(inflater_open(z, p->want->entry, &f));
+  wtl_status s = read_blocks(z, p, &f);
   inflater_close(&f);
   return s;
 }
 
-static wtl_status read_stored(const wtl_zip *z, piece *p) {
-  const wtl_zip_want *w = p->want;
-  int64_t head = w->head_bytes - p->begin, begin = p->begin, n = p->n;
-  if (head > 0) { /* the piece begins in the head */
-    if (head > n) head = n;
-    WTL_TRY(read_at(z, w->entry->at + begin, (char *)w->head + begin, (size_t)head));
-    p->crc = add_crc(p->crc, (char *)w->head + begin, head);
-    begin += head;
-    n -= head;
-  }
-  if (n == 0) return WTL_OK;
-  char *to = (char *)w->body + (begin - w->head_bytes);
-  WTL_TRY(read_at(z, w->entry->at + begin, to, (size_t)n));
-  p->crc = add_crc(p->crc, to, n);
-  return WTL_OK;
-}
-
 static void read_pieces(void *arg, int64_t begin, int64_t end, int thread) {
   reading *r = arg;
-  (void)thread;
-  for (int64_t i = begin; i < end; i++) {
-    piece *p = &r->piece[i];
-    p->status = p->want->entry->method == WTL_ZIP_STORED ? read_stored(r->zip, p) : read_deflated(r->zip, p);
+  int64_t i;
+  (void)begin, (void)end, (void)thread;
+  while (!atomic_load(&r->failed) && (i = atomic_fetch_add(&r->next, 1)) < r->n) {
+    r->piece[i].status = read_piece(r->zip, &r->piece[i]);
+    if (r->piece[i].status != WTL_OK) atomic_store(&r->failed, true);
   }
 }
 
@@ -466,13 +472,12 @@ static int64_t pieces_of(const wtl_zip_entry *e) {
 
 /* The pieces' checksums put together, want by want. */
 static wtl_status check_pieces(const wtl_zip *z, const piece *p, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (p[i].status != WTL_OK) return p[i].status;
   for (int64_t i = 0; i < n;) {
     const wtl_zip_want *w = p[i].want;
-    uint32_t crc = 0;
-    for (; i < n && p[i].want == w; i++) {
-      if (p[i].status != WTL_OK) return p[i].status;
-      crc = (uint32_t)crc32_combine(crc, p[i].crc, (z_off_t)p[i].n);
-    }
+    uint32_t crc = p[i].crc;
+    for (i++; i < n && p[i].want == w; i++) crc = (uint32_t)crc32_combine(crc, p[i].crc, (z_off_t)p[i].n);
     if (crc != w->entry->crc)
       return wtl_fail(z->ctx, WTL_ERR_FORMAT, "%s: zip: %.100s: its checksum is %08x, its bytes give %08x", z->path,
                       w->entry->name, w->entry->crc, crc);
@@ -480,32 +485,36 @@ static wtl_status check_pieces(const wtl_zip *z, const piece *p, int64_t n) {
   return WTL_OK;
 }
 
+/* Fresh memory comes in pages of 4 KiB, each a fault; big ones are asked for where whole ones fit. */
+static void advise(const wtl_zip_want *w) {
+  uintptr_t begin = (uintptr_t)w->body, end = begin + (uintptr_t)(w->entry->size - w->head_bytes);
+  begin = (begin + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+  end &= ~(uintptr_t)(HUGE_PAGE - 1);
+  if (end > begin) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish */
+}
+
 wtl_status wtl_zip_read(wtl_zip *z, const wtl_zip_entry *e, void *buf) {
-  wtl_zip_want want = { e, NULL, 0, buf };
+  wtl_zip_want want = { .entry = e, .body = buf };
   piece p = { .want = &want, .n = e->size };
-  reading r = { z, &p };
-  read_pieces(&r, 0, 1, 0);
+  p.status = read_piece(z, &p);
   return check_pieces(z, &p, 1);
 }
 
 wtl_status wtl_zip_read_all(wtl_zip *z, const wtl_zip_want *want, int64_t n) {
-  int64_t total = 0, k = 0;
-  for (int64_t i = 0; i < n; i++) total += pieces_of(want[i].entry);
-  reading r = { z, wtl_calloc(z->ctx, (size_t)total + 1, sizeof *r.piece) };
+  int64_t k = 0;
+  reading r = { .zip = z };
+  for (int64_t i = 0; i < n; i++) r.n += pieces_of(want[i].entry);
+  r.piece = wtl_calloc(z->ctx, (size_t)r.n + 1, sizeof *r.piece);
   if (!r.piece) return WTL_ERR_MEMORY;
   for (int64_t i = 0; i < n; i++) {
-    int64_t pieces = pieces_of(want[i].entry), size = want[i].entry->size;
-    for (int64_t j = 0; j < pieces; j++) {
-      int64_t begin = j * PIECE;
-      r.piece[k++] = (piece){ .want = &want[i],
-                              .begin = begin,
-                              .n = pieces == 1            ? size
-                                   : size - begin < PIECE ? size - begin
-                                                          : PIECE };
-    }
+    int64_t pieces = pieces_of(want[i].entry), left = want[i].entry->size;
+    for (int64_t j = 0; j < pieces; j++, left -= PIECE)
+      r.piece[k++] = (piece){ .want = &want[i], .begin = j * PIECE, .n = j + 1 < pieces ? PIECE : left };
+    advise(&want[i]);
   }
-  wtl_parallel(z->ctx, total, 1, read_pieces, &r);
-  wtl_status s = check_pieces(z, r.piece, total);
+  int64_t threads = wtl_threads(z->ctx) < r.n ? wtl_threads(z->ctx) : r.n;
+  wtl_parallel(z->ctx, threads, 1, read_pieces, &r);
+  wtl_status s = check_pieces(z, r.piece, r.n);
   wtl_free(z->ctx, r.piece);
   return s;
 }

@@ -42,6 +42,10 @@ typedef struct wtl_zip_want {
   void *head;
   int64_t head_bytes;
   void *body;
+  /* May be NULL: called with the body's bytes as they come, by the thread that read them, in pieces of a multiple of 64
+   * bytes but for the last. */
+  void (*look)(void *arg, const void *bytes, int64_t n);
+  void *arg;
 } wtl_zip_want;
 /* Reads them side by side on the context's threads, big stored ones in pieces, and checks each CRC-32. */
 wtl_status wtl_zip_read_all(wtl_zip *z, const wtl_zip_want *want, int64_t n);
