@@ -459,11 +459,29 @@ typedef struct wtl_meta { wtl_ctx *ctx; char **s; int64_t n; } wtl_meta;
 wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 void wtl_meta_free(wtl_meta *m); /* a zeroed one too */
 
-/* A file of tensors in any format that is known, told by its content, whatever its name: safetensors. out: initialised and
- * empty; meta: string pairs, as above. */
+/* A .npy file, one array, under the name "data" (load appends to out), and .npz, arrays by name, stored or deflated. Of NumPy's
+ * types, f4 f8 f2 i8 i4 u1 are as they are, b1 becomes u8, i1 i2 u2 i32, u4 i64; either byte order; arrays by columns come
+ * out by rows. Files of other types (objects, text, structures ...) are WTL_ERR_UNSUPPORTED. Written with the version, the
+ * alignment and the bytes that NumPy has; .npz members are stored; bf16, which NumPy lacks, is WTL_ERR_DTYPE. */
+wtl_status wtl_npy_load(wtl_ctx *ctx, const char *path, wtl_dict *out);
+wtl_status wtl_npy_save(wtl_ctx *ctx, const char *path, wtl_tensor *t);
+wtl_status wtl_npz_load(wtl_ctx *ctx, const char *path, wtl_dict *out); /* out: initialised and empty */
+wtl_status wtl_npz_save(wtl_ctx *ctx, const char *path, const wtl_dict *d);
+
+/* What torch.save writes: the zip form, or the legacy stream of pickles; read by a reader that runs nothing and knows only
+ * tensors, dicts, lists, text and numbers (WTL_ERR_UNSUPPORTED names what else a file asks for). A state dict gives its
+ * tensors; a checkpoint the dict under "state_dict", "model", "model_state_dict" or "model_ema", and meta's "from" says which;
+ * anything else is flattened to names with dots, positions from 0, one tensor alone is "data". What is no tensor is in meta
+ * as text. Tensors come contiguous, each with memory of its own; bool becomes u8, int8 and int16 i32. out: initialised and
+ * empty. */
+wtl_status wtl_pth_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
+
+/* A file of tensors in any format that is known, told by its content, whatever its name: safetensors, .npz, .npy. out:
+ * initialised and empty; meta: string pairs, as above. */
 wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
-/* Written as the path's end says: .safetensors, which is also what any other name gets unless it ends in the name of a format
- * that is not written (.pth, .h5, ...: WTL_ERR_ARG). */
+/* Written as the path's end says: .npz, .npy (one tensor), .safetensors, which is also what any other name gets unless it
+ * ends in the name of a format that is not written (.pth, .h5, ...: WTL_ERR_ARG). Only safetensors keeps meta; for the others
+ * it must be empty. */
 wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
 
 /* A JPEG or PNG file (told by content) as u8 [C,H,W], turned as its EXIF orientation says. channels 1 (ITU-R 601 luma) or 3
@@ -553,6 +571,33 @@ wtl_status wtl_loader_next(wtl_loader *l, wtl_tensor **x, wtl_tensor **y);
  * loader). */
 int64_t wtl_loader_skipped(const wtl_loader *l);
 wtl_status wtl_loader_skip(const wtl_loader *l, int64_t i, int64_t *sample, const char **reason);
+
+/* A u8 image [H,W], [1,H,W] or [3,H,W] (RGB) to a file: JPEG where path ends in .jpg or .jpeg (quality 1 to 100; colour
+ * subsampled 4:2:0), PNG where it ends in .png. Written beside, synced, renamed. */
+wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality);
+
+/* n files of CIFAR's binary version, one after another: images u8 [N,3,32,32], labels u8 [N]. WTL_ERR_FORMAT: a file that has
+ * not exactly `records` records, or a label that is no class. */
+typedef struct wtl_cifar_options {
+  int64_t records;            /* of each file */
+  int label_bytes, label_at;  /* CIFAR-10: 1, 0; CIFAR-100: 2, and 0 (coarse) or 1 (fine) */
+  int classes;
+} wtl_cifar_options;
+wtl_status wtl_cifar_load(wtl_ctx *ctx, const char *const *path, int n, const wtl_cifar_options *o, wtl_tensor **images, wtl_tensor **labels);
+
+/* A CSV file (see wtl_csv_load) with a label in one column and numbers in all others: values [rows, columns - 1], f32, or u8
+ * with `pixels` (integers 0..255); labels i64 [rows], numbers of names, which come in the order they are first met in.
+ * WTL_ERR_FORMAT names row (from 1, without the header) and column of a cell that is no such number. */
+typedef struct wtl_names { wtl_ctx *ctx; char **s; int64_t n, cap; } wtl_names;
+void wtl_names_free(wtl_names *s); /* a zeroed one too */
+typedef struct wtl_csv_samples_options {
+  bool header;        /* the first row names the columns */
+  const char *label;  /* the label's column by name; NULL: by place, */
+  int label_at;       /* from 0 */
+  bool pixels;
+} wtl_csv_samples_options;
+wtl_status wtl_csv_samples(wtl_ctx *ctx, const char *path, const wtl_csv_samples_options *o, wtl_tensor **values, wtl_tensor **labels,
+                           wtl_names *names);
 
 /* SHA-256 (FIPS 180-4) as 64 hex digits and a NUL. */
 wtl_status wtl_sha256_file(wtl_ctx *ctx, const char *path, char out[65]);

@@ -204,6 +204,8 @@ static inline void make_files(void) {
   OK(wtl_safetensors_save(ctx, path_of("saved.safetensors"), &d, (const char *const[]){ "key", "value", NULL }));
   wtl_dict_free(&d);
   put("images.idx", idx, sizeof idx);
+  static unsigned char cifar[2 * 3073];
+  put("cifar.bin", cifar, sizeof cifar);
   put_text("table.csv", "a,b\n1,\"two,\"\"three\"\"\"\n");
 }
 

@@ -1,0 +1,141 @@
+/* Pictures to files: JPEG by libjpeg-turbo, PNG by libpng's simplified interface, written beside and renamed. Reading is
+ * in image.c. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jpeglib.h>
+#include <png.h>
+#include <setjmp.h>
+#include <string.h>
+#include <strings.h>
+
+#include "data.h"
+#include "image.h"
+#include "tensor.h"
+
+static bool ends_in(const char *path, const char *end) {
+  size_t n = strlen(path), k = strlen(end);
+  return n > k && strcasecmp(path + n - k, end) == 0;
+}
+
+/* Interleaved rows; NULL when memory is gone. */
+static unsigned char *interleave(wtl_ctx *ctx, const wtl_tensor *image, int channels) {
+  size_t c = (size_t)channels, n = (size_t)wtl_tensor_numel(image) / c;
+  const unsigned char *from = wtl_tensor_cdata(image);
+  unsigned char *to = wtl_alloc(ctx, n * c);
+  for (size_t k = 0; to && k < c; k++)
+    for (size_t i = 0; i < n; i++) to[i * c + k] = from[k * n + i];
+  return to;
+}
+
+/* libjpeg's state; its errors come back by longjmp. */
+typedef struct writer {
+  struct jpeg_compress_struct c;
+  struct jpeg_error_mgr error;
+  jmp_buf failed;
+  unsigned char *out; /* by malloc, libjpeg's */
+  unsigned long n;
+} writer;
+
+static void on_error(j_common_ptr c) { longjmp(((writer *)c->client_data)->failed, 1); }
+
+static void no_message(j_common_ptr c, int level) {
+  (void)c;
+  (void)level;
+}
+
+/* false: jpeg_error_mgr knows why. */
+static bool write_jpeg(writer *j, const wtl_pixels *p, int quality) {
+  j->c.err = jpeg_std_error(&j->error);
+  j->error.error_exit = on_error;
+  j->error.emit_message = no_message;
+  j->c.client_data = j;
+  if (setjmp(j->failed)) return false;
+  jpeg_create_compress(&j->c);
+  jpeg_mem_dest(&j->c, &j->out, &j->n);
+  j->c.image_width = (JDIMENSION)p->width;
+  j->c.image_height = (JDIMENSION)p->height;
+  j->c.input_components = p->channels;
+  j->c.in_color_space = p->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg_set_defaults(&j->c);
+  jpeg_set_quality(&j->c, quality, TRUE);
+  j->c.dct_method = JDCT_ISLOW;
+  jpeg_start_compress(&j->c, TRUE);
+  while (j->c.next_scanline < j->c.image_height) {
+    JSAMPROW row = p->data + (size_t)j->c.next_scanline * (size_t)p->width * (size_t)p->channels;
+    jpeg_write_scanlines(&j->c, &row, 1);
+  }
+  jpeg_finish_compress(&j->c);
+  return true;
+}
+
+static wtl_status put_jpeg(wtl_writer *w, const wtl_pixels *p, int quality) {
+  writer *j = wtl_alloc(w->ctx, sizeof *j);
+  char message[JMSG_LENGTH_MAX];
+  if (!j) return WTL_ERR_MEMORY;
+  wtl_status s;
+  if (write_jpeg(j, p, quality)) {
+    s = wtl_writer_put(w, j->out, j->n);
+  } else {
+    j->error.format_message((j_common_ptr)&j->c, message);
+    s = wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: jpeg: out of memory: %s", w->path, message); /* what else can fail here? */
+  }
+  jpeg_destroy_compress(&j->c);
+  free(j->out);
+  wtl_free(w->ctx, j);
+  return s;
+}
+
+static wtl_status put_png(wtl_writer *w, const wtl_pixels *p) {
+  png_image image = { .version = PNG_IMAGE_VERSION, .width = (png_uint_32)p->width, .height = (png_uint_32)p->height,
+                      .format = p->channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB };
+  png_alloc_size_t n = PNG_IMAGE_PNG_SIZE_MAX(image);
+  unsigned char *out = wtl_alloc(w->ctx, n);
+  if (!out) return WTL_ERR_MEMORY;
+  wtl_status s = png_image_write_to_memory(&image, out, &n, 0, p->data, 0, NULL)
+                   ? wtl_writer_put(w, out, n)
+                   : wtl_fail(w->ctx, WTL_ERR_STATE, "%s: png: %s", w->path, image.message);
+  png_image_free(&image);
+  wtl_free(w->ctx, out);
+  return s;
+}
+
+static wtl_status check(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality, bool *jpeg) {
+  const wtl_shape *shape = wtl_tensor_shape(image);
+  int64_t channels = shape->ndim == 3 ? shape->size[0] : 1;
+  char text[WTL_SHAPE_TEXT];
+  *jpeg = ends_in(path, ".jpg") || ends_in(path, ".jpeg");
+  if (!*jpeg && !ends_in(path, ".png")) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: %s: the name must end in .jpg, .jpeg or .png", path);
+  if (wtl_tensor_dtype(image) != WTL_U8)
+    return wtl_fail(ctx, WTL_ERR_DTYPE, "save_image: the image is %s; u8 is needed", wtl_dtype_name(wtl_tensor_dtype(image)));
+  if (!wtl_tensor_contiguous(image)) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: the image must be contiguous");
+  if ((shape->ndim != 2 && shape->ndim != 3) || (channels != 1 && channels != 3) || wtl_tensor_numel(image) == 0)
+    return wtl_fail(ctx, WTL_ERR_SHAPE, "save_image: the image is %s; (H,W), (1,H,W) or (3,H,W) is needed",
+                    wtl_shape_text(shape, text, sizeof text));
+  for (int i = 1; i <= 2; i++) {
+    if (shape->size[shape->ndim - i] > 65500) /* JPEG's limit, and far within PNG's */
+      return wtl_fail(ctx, WTL_ERR_ARG, "save_image: the image is %s; at most 65500 pixels a side", wtl_shape_text(shape, text, sizeof text));
+  }
+  if (wtl_tensor_numel(image) > WTL_MAX_PIXELS) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: more than 2^28 elements");
+  if (quality < 1 || quality > 100) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: quality is %d, 1 to 100 is possible", quality);
+  return WTL_OK;
+}
+
+wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality) {
+  const wtl_shape *shape = wtl_tensor_shape(image);
+  bool jpeg;
+  wtl_writer w;
+  WTL_TRY(check(ctx, path, image, quality, &jpeg));
+  wtl_pixels p = { (int)shape->size[shape->ndim - 1], (int)shape->size[shape->ndim - 2],
+                   shape->ndim == 3 ? (int)shape->size[0] : 1, NULL, 0 };
+  p.data = interleave(ctx, image, p.channels);
+  if (!p.data) return WTL_ERR_MEMORY;
+  wtl_status s = wtl_writer_open(ctx, path, &w);
+  if (s == WTL_OK) {
+    s = jpeg ? put_jpeg(&w, &p, quality) : put_png(&w, &p);
+    if (s == WTL_OK) s = wtl_writer_commit(&w);
+    wtl_writer_abort(&w);
+  }
+  wtl_free(ctx, p.data);
+  return s;
+}
