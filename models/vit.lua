@@ -189,13 +189,15 @@ local function interpolate(t, from, to)
   return nn.concat(t:narrow(1, 0, 1):contiguous(), grid, { dim = 1 }):to "f32"
 end
 
--- Weights made at another image size: their positional embedding, for the model's.
+-- Of weights made at another image size, the positional embedding for the model's; returns its name if it did anything.
 local function prepare(dict, model)
   local name = "encoder.pos_embedding"
   local t, wanted = dict[name], model.encoder.pos_embedding:tensor():size(1)
   if not t or t:dim() ~= 3 or t:size(0) ~= 1 or t:size(2) ~= dim or t:size(1) == wanted then return end
   local from, to = math.floor((t:size(1) - 1) ^ 0.5 + 0.5), model.image_size // patch
-  if from >= 1 and from * from + 1 == t:size(1) then dict[name] = interpolate(t, from, to) end
+  if from < 1 or from * from + 1 ~= t:size(1) then return end
+  dict[name] = interpolate(t, from, to)
+  return name
 end
 
 return {

@@ -8,6 +8,7 @@
 --   optional  patterns of names that a file may lack, or hold in vain (auxiliary heads)
 --   stem      the weight that depends on in_channels
 --   keys      function(name, names in the file, model) -> map to our names, or nil if they are ours
+--   prepare   function(dict, model): interpolates an embedding made for images of another size; returns its name
 
 local wattle = require "wattle"
 local core = wattle.core

@@ -120,7 +120,7 @@ end
 -- malformed or is another model's: then the model is as it was. A report: path; renamed: whether a key map was used; new:
 -- names of parameters that were not taken from the file and are drawn instead (a head for another number of classes,
 -- auxiliary heads that the file lacks); ignored: names in the file that the model has no use for; stem: the name of a first
--- convolution adapted to in_channels; metadata: the file's.
+-- convolution adapted to in_channels; resized: that of an embedding interpolated for image_size; metadata: the file's.
 function weights.load(model, path, o)
   local dict, metadata, code = wattle.load(path)
   if not dict then return nil, metadata, code end
@@ -131,6 +131,7 @@ function weights.load(model, path, o)
     if not ok then return nil, ("%s does not fit %s: %s"):format(path, o.name, tostring(renamed)), "format" end
     dict = renamed
   end
+  local resized = family.prepare and family.prepare(dict, model)
   local stem = reconcile(model, dict, family)
   local result, _, shapes = module.compare(model, dict)
   local wrong = fault(result, shapes, family)
@@ -142,7 +143,7 @@ function weights.load(model, path, o)
     return nil, ("%s: %s"):format(path, e.message), "format"
   end
   return { path = path, renamed = map ~= nil, new = result.missing, ignored = result.unexpected, stem = stem,
-           metadata = metadata }
+           resized = resized, metadata = metadata }
 end
 
 return weights
