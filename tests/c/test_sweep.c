@@ -43,6 +43,7 @@ static wtl_status mix_row(void *arg, int64_t row, const char *const *field, cons
 #include "sweep_base.def"
 #include "sweep_graph.def"
 #include "sweep_data.def"
+#include "sweep_images.def"
 #undef MAY
 #undef KEEPS
 #undef NEVER
@@ -65,6 +66,7 @@ static const row rows[] = {
 #include "sweep_base.def"
 #include "sweep_graph.def"
 #include "sweep_data.def"
+#include "sweep_images.def"
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
