@@ -223,4 +223,7 @@ function data.fashion_mnist(o)
   return sets
 end
 
+local image = require "wattle.image"
+data.image, data.resize = image.image, image.resize
+
 return data
