@@ -18,7 +18,7 @@ static double sum(const real *x, const real *t, int64_t n) {
 static wtl_status forward(wtl_call *c) { return loss_forward(c, sum, wtl_view_numel(&c->in[0])); }
 
 static void of_x(real *d, const real *x, const real *t, real scale, int64_t n) {
-  for (int64_t k = 0; k < n; k++) d[k] = scale * (1 / (1 + real_exp(-x[k])) - t[k]);
+  for (int64_t k = 0; k < n; k++) d[k] = scale * (real_logistic(x[k]) - t[k]);
 }
 
 static void of_target(real *d, const real *x, const real *t, real scale, int64_t n) {

@@ -1,5 +1,4 @@
-/* gelu: y = x * P(a standard normal number is below x), or its approximation by tanh. Row in ops.def. P is taken from
- * erfc, since 1 + erf would cancel where x is far below 0. */
+/* gelu: y = x * P(a standard normal number is below x), or its approximation by tanh. Row in ops.def. */
 #include "unary.h"
 
 enum { TANH }; /* attributes */
@@ -8,14 +7,15 @@ enum { TANH }; /* attributes */
 WTL_OP_RULES(gelu, wtl_rule_unary, wtl_unary_cost, 1, 0);
 #endif
 
-#define SQRT_HALF ((real)0.70710678118654752440)         /* sqrt(1/2) */
-#define SQRT_2_BY_PI ((real)0.79788456080286535588)      /* sqrt(2/pi) */
-#define DENSITY_AT_0 ((real)0.39894228040143267794)      /* 1/sqrt(2 pi) */
+#define SQRT_2_BY_PI ((real)0.79788456080286535588) /* sqrt(2/pi) */
 #define CUBIC ((real)0.044715)
 
 static void exact_row(real *y, const real *x, int64_t n) {
   WTL_INDEPENDENT
-  for (int64_t k = 0; k < n; k++) y[k] = x[k] * ((real)0.5 * real_erfc(-x[k] * SQRT_HALF));
+  for (int64_t k = 0; k < n; k++) {
+    real density;
+    y[k] = x[k] * real_normal(x[k], &density);
+  }
 }
 
 static void tanh_row(real *y, const real *x, int64_t n) {
@@ -30,8 +30,8 @@ static void tanh_row(real *y, const real *x, int64_t n) {
 static void exact_back_row(real *dx, const real *dy, const real *x, int64_t n) {
   WTL_INDEPENDENT
   for (int64_t k = 0; k < n; k++) {
-    real v = x[k], p = (real)0.5 * real_erfc(-v * SQRT_HALF);
-    dx[k] = dy[k] * (p + v * (DENSITY_AT_0 * real_exp((real)-0.5 * v * v)));
+    real density, p = real_normal(x[k], &density);
+    dx[k] = dy[k] * (p + x[k] * density);
   }
 }
 

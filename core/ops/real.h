@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include "fast.h"
 #include "op.h"
 
 #ifdef WTL_REAL_F64
@@ -16,19 +17,25 @@ typedef double real;
 #define real_log log
 #define real_pow pow
 #define real_tanh tanh
-#define real_erfc erfc
 #define real_abs fabs
 #define WTL_ONCE 0
+static inline double real_logistic(double x) { return 1 / (1 + exp(-x)); }
+/* P(a standard normal number is below x), and its density at x. By erfc: 1 + erf would cancel far below 0. */
+static inline double real_normal(double x, double *density) {
+  *density = 0.39894228040143267794 * exp(-0.5 * x * x);
+  return 0.5 * erfc(-x * 0.70710678118654752440);
+}
 #else
 typedef float real;
 #define REAL_DTYPE WTL_F32
 #define REAL(name) name##_f32
 #define real_sqrt sqrtf
-#define real_exp expf
-#define real_log logf
+#define real_exp fast_exp
+#define real_log fast_log
 #define real_pow powf
-#define real_tanh tanhf
-#define real_erfc erfcf
+#define real_tanh fast_tanh
+#define real_logistic fast_logistic
+#define real_normal fast_normal
 #define real_abs fabsf
 #define WTL_ONCE 1
 #endif

@@ -8,7 +8,7 @@ WTL_OP_RULES(sigmoid, wtl_rule_unary, wtl_unary_cost, 0, 1);
 static void row(const wtl_attr *attr, real *y, const real *x, int64_t n) {
   (void)attr;
   WTL_INDEPENDENT
-  for (int64_t k = 0; k < n; k++) y[k] = 1 / (1 + real_exp(-x[k]));
+  for (int64_t k = 0; k < n; k++) y[k] = real_logistic(x[k]);
 }
 
 static void back_row(const wtl_attr *attr, real *dx, const real *dy, const real *x, const real *y, int64_t n) {

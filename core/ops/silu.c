@@ -5,20 +5,17 @@
 WTL_OP_RULES(silu, wtl_rule_unary, wtl_unary_cost, 1, 0);
 #endif
 
-/* e^-x may overflow to infinity, which gives 0. */
-static inline real logistic(real x) { return 1 / (1 + real_exp(-x)); }
-
 static void row(const wtl_attr *attr, real *y, const real *x, int64_t n) {
   (void)attr;
   WTL_INDEPENDENT
-  for (int64_t k = 0; k < n; k++) y[k] = x[k] * logistic(x[k]);
+  for (int64_t k = 0; k < n; k++) y[k] = x[k] * real_logistic(x[k]);
 }
 
 static void back_row(const wtl_attr *attr, real *dx, const real *dy, const real *x, const real *y, int64_t n) {
   (void)attr, (void)y;
   WTL_INDEPENDENT
   for (int64_t k = 0; k < n; k++) {
-    real s = logistic(x[k]);
+    real s = real_logistic(x[k]);
     dx[k] = dy[k] * (s * (1 + x[k] * (1 - s)));
   }
 }

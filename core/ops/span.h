@@ -74,6 +74,20 @@ static inline double span_distance(const real *a, const real *b, int64_t n) {
   return sum;
 }
 
+/* The largest x[k], n > 0; unspecified with a NaN among them. */
+static inline real span_max(const real *x, int64_t n) {
+  real lane[LANES], max = x[0];
+  int64_t k = 0;
+  for (int l = 0; l < LANES; l++) lane[l] = max;
+  for (; k + LANES <= n; k += LANES)
+#pragma GCC unroll 8
+    for (int l = 0; l < LANES; l++) lane[l] = x[k + l] > lane[l] ? x[k + l] : lane[l];
+  for (; k < n; k++) max = x[k] > max ? x[k] : max;
+#pragma GCC unroll 8
+  for (int l = 0; l < LANES; l++) max = lane[l] > max ? lane[l] : max;
+  return max;
+}
+
 /* y += a*x */
 static inline void span_axpy(real *restrict y, real a, const real *restrict x, int64_t n) {
   for (int64_t k = 0; k < n; k++) y[k] += a * x[k];
