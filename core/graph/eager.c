@@ -88,7 +88,7 @@ static wtl_status prepare(eager *e, wtl_ctx *ctx, const wtl_op *op, const wtl_at
                           int n_in, bool keep, const bool want[]) {
   WTL_TRY(infer(e, ctx, op, attrs, in, n_in));
   wtl_call *c = &e->call;
-  e->kernels = op->kernels[e->infer.real == WTL_F64];
+  e->kernels = wtl_op_kernels_of(op, e->infer.real);
   WTL_TRY(bind_fast(e, want));
   c->ctx = ctx;
   c->attr = attrs;

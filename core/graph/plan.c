@@ -166,7 +166,7 @@ static wtl_status enter(wtl_plan *p, int64_t batch) {
 
 static wtl_status run_update(wtl_plan *p, wtl_instr *i) {
   wtl_param *w = p->graph->value[i->value].param;
-  WTL_TRY(p->rule.op->kernels[p->graph->dtype == WTL_F64]->forward(&i->call));
+  WTL_TRY(wtl_op_kernels_of(p->rule.op, p->graph->dtype)->forward(&i->call));
   w->version++;
   return wtl_param_constrain(w);
 }
@@ -197,7 +197,7 @@ static wtl_status run_instr(wtl_plan *p, wtl_instr *i) {
     case WTL_DO_REORDER: return i->kernel->forward(i->kernel, &i->call);
     case WTL_DO_BACKWARD: return i->kernel->backward(i->kernel, &i->call);
     case WTL_DO_COMMIT: return run_commit(p, i);
-    case WTL_DO_ADD: return wtl_op_at(WTL_OPID_add)->kernels[p->graph->dtype == WTL_F64]->forward(&i->call);
+    case WTL_DO_ADD: return wtl_op_kernels_of(wtl_op_at(WTL_OPID_add), p->graph->dtype)->forward(&i->call);
     case WTL_DO_UPDATE: return run_update(p, i);
   }
   return WTL_OK;

@@ -71,7 +71,7 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
   reference_kernel *k = wtl_alloc(b->ctx, sizeof *k);
   if (!k) return WTL_ERR_MEMORY;
   const wtl_layout *l = common_layout(b);
-  k->plain = b->op->kernels[b->real == WTL_F64];
+  k->plain = wtl_op_kernels_of(b->op, b->real);
   k->base = (wtl_kernel){ &wtl_provider_reference, "plain", forward, k->plain->backward ? backward : NULL,
                           k->plain->commit ? commit : NULL, destroy, b->ctx };
   k->count = -1;

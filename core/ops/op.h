@@ -86,7 +86,12 @@ struct wtl_op {
   wtl_attr_spec attr[WTL_MAX_ATTRS];
   const wtl_op_rules *rules;
   const wtl_op_kernels *kernels[2];       /* [0] f32, [1] f64 */
+  const wtl_op_kernels *avx2;             /* f32 for processors with AVX2; NULL where it is not built */
 };
+
+/* The op's own kernels for f32 or f64, for this processor. */
+const wtl_op_kernels *wtl_op_kernels_of(const wtl_op *op, wtl_dtype real);
+extern bool wtl_op_least_instructions; /* for tests: every processor's */
 
 /* Positions, so that C code can name an op without a string: wtl_op_at(WTL_OPID_conv2d). */
 typedef enum wtl_op_id {

@@ -7,7 +7,7 @@
 
 #define WTL_OP(name, ...)                   \
   extern const wtl_op_rules wtl_rules_##name; \
-  extern const wtl_op_kernels wtl_kernels_##name##_f32, wtl_kernels_##name##_f64;
+  extern const wtl_op_kernels wtl_kernels_##name##_f32, wtl_kernels_##name##_f64, wtl_kernels_##name##_f32_avx2;
 #include "ops.def"
 #undef WTL_OP
 
@@ -37,13 +37,35 @@
 #define ATTRS(...) \
   .attr = { __VA_ARGS__ }, .n_attr = (int)(sizeof((const wtl_attr_spec[]){ __VA_ARGS__ }) / sizeof(wtl_attr_spec))
 
+#ifdef WTL_HAVE_AVX2
+#define AVX2(name) .avx2 = &wtl_kernels_##name##_f32_avx2
+#else
+#define AVX2(name) .avx2 = NULL
+#endif
 #define WTL_OP(name_, inputs, outputs, attributes, flags_, formula_, help_)          \
   { .name = #name_, .formula = formula_, .help = help_, inputs, .n_out = outputs, .flags = flags_, attributes, \
-    .rules = &wtl_rules_##name_, .kernels = { &wtl_kernels_##name_##_f32, &wtl_kernels_##name_##_f64 } },
+    .rules = &wtl_rules_##name_, .kernels = { &wtl_kernels_##name_##_f32, &wtl_kernels_##name_##_f64 }, AVX2(name_) },
 static const wtl_op table[] = {
 #include "ops.def"
 };
 #undef WTL_OP
+
+/* ---- kernels ---- */
+
+bool wtl_op_least_instructions;
+
+static bool has_avx2(void) {
+#ifdef WTL_HAVE_AVX2
+  return __builtin_cpu_supports("avx2");
+#else
+  return false;
+#endif
+}
+
+const wtl_op_kernels *wtl_op_kernels_of(const wtl_op *op, wtl_dtype real) {
+  if (real == WTL_F64) return op->kernels[1];
+  return op->avx2 && !wtl_op_least_instructions && has_avx2() ? op->avx2 : op->kernels[0];
+}
 
 /* ---- the public accessors ---- */
 

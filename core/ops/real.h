@@ -1,4 +1,5 @@
-/* Each op's file is compiled twice: as it is for float, and with WTL_REAL_F64 for double. `real` is the element
+/* Each op's file is compiled twice: as it is for float, and with WTL_REAL_F64 for double; on x86-64 a third time, with
+ * WTL_REAL_AVX2 for float on processors that have AVX2, in the same order and so with the same bits. `real` is the element
  * type, REAL(conv2d_forward) the name with its suffix; type-independent code stands under #if WTL_ONCE. */
 #ifndef WTL_REAL_H
 #define WTL_REAL_H
@@ -28,7 +29,13 @@ static inline double real_normal(double x, double *density) {
 #else
 typedef float real;
 #define REAL_DTYPE WTL_F32
+#ifdef WTL_REAL_AVX2
+#define REAL(name) name##_f32_avx2
+#define WTL_ONCE 0
+#else
 #define REAL(name) name##_f32
+#define WTL_ONCE 1
+#endif
 #define real_sqrt sqrtf
 #define real_exp fast_exp
 #define real_log fast_log
@@ -37,7 +44,6 @@ typedef float real;
 #define real_logistic fast_logistic
 #define real_normal fast_normal
 #define real_abs fabsf
-#define WTL_ONCE 1
 #endif
 
 /* Before a loop whose rounds do not depend on each other: element i is written from element i alone, in place or
@@ -56,10 +62,6 @@ typedef float real;
 #define WTL_OP_KERNELS_AS(sym, f, b, c) \
   extern const wtl_op_kernels sym; \
   const wtl_op_kernels sym = { f, b, c }
-#ifdef WTL_REAL_F64
-#define WTL_OP_KERNELS(name, f, b, c) WTL_OP_KERNELS_AS(wtl_kernels_##name##_f64, f, b, c)
-#else
-#define WTL_OP_KERNELS(name, f, b, c) WTL_OP_KERNELS_AS(wtl_kernels_##name##_f32, f, b, c)
-#endif
+#define WTL_OP_KERNELS(name, f, b, c) WTL_OP_KERNELS_AS(REAL(wtl_kernels_##name), f, b, c)
 
 #endif
