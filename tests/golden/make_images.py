@@ -24,7 +24,6 @@ from PIL import Image, ImageOps
 assert PIL.__version__ == "9.4.0", "the pictures are to be those of Pillow 9.4"
 warnings.simplefilter("ignore")
 folder = pathlib.Path("images")
-folder.mkdir(exist_ok=True)
 rng = np.random.default_rng(1)
 dice = random.Random(1)
 
@@ -218,17 +217,23 @@ def row(name, image, mode, how):
     return [name, mode, image.height, image.width, how, planes.shape[1], planes.shape[2], hashlib.sha256(whole).hexdigest(), sample]
 
 
-with open(folder / "images.csv", "w", newline="") as f:
-    out = csv.writer(f, lineterminator="\n")
-    out.writerow("file mode height width how out_height out_width sha256 sample".split())
-    for name, data in sorted(pictures.items()):
-        (folder / name).write_bytes(data)
-        for mode in "RGB", "L":
-            image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert(mode)
-            w, h = image.size
-            box = f"{w * 0.1:.3f},{h * 0.2:.3f},{w * 0.77:.3f},{h * 0.93:.3f}"
-            hows = ["decode", "bilinear 256 224", "bicubic 256 224", "nearest 256 224"]
-            if mode == "RGB":
-                hows += ["bilinear 64", "bicubic 33x57", f"bilinear 32x32 {box}", f"bicubic 64x48 {box}", f"nearest 50x40 {box}"]
-            for how in hows:
-                out.writerow(row(name, image, mode, how))
+def main():
+    folder.mkdir(exist_ok=True)
+    with open(folder / "images.csv", "w", newline="") as f:
+        out = csv.writer(f, lineterminator="\n")
+        out.writerow("file mode height width how out_height out_width sha256 sample".split())
+        for name, data in sorted(pictures.items()):
+            (folder / name).write_bytes(data)
+            for mode in "RGB", "L":
+                image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert(mode)
+                w, h = image.size
+                box = f"{w * 0.1:.3f},{h * 0.2:.3f},{w * 0.77:.3f},{h * 0.93:.3f}"
+                hows = ["decode", "bilinear 256 224", "bicubic 256 224", "nearest 256 224"]
+                if mode == "RGB":
+                    hows += ["bilinear 64", "bicubic 33x57", f"bilinear 32x32 {box}", f"bicubic 64x48 {box}", f"nearest 50x40 {box}"]
+                for how in hows:
+                    out.writerow(row(name, image, mode, how))
+
+
+if __name__ == "__main__":  # tests/fuzz/make_corpus_images.py takes the encoders
+    main()
