@@ -696,6 +696,7 @@ S["report.write"] = function() return report.write(reported, path "report.html",
 require "sweep_weights"(S, path)
 require "sweep_attention"(S, path)
 require "sweep_activations"(S, path)
+require "sweep_blocks"(S, path)
 require "sweep_images"(S, path)
 
 return function()

@@ -228,7 +228,7 @@ test("models' fields and methods, lazy modules by name alone", function()
   becomes("some_net[1].not", { "note" })
   wattle_again, nn_again = wattle, nn
   becomes("wattle_again.sche", { "schedule" })
-  becomes("nn_again.Conv", { "Conv2d" })
+  becomes("nn_again.Conv", { "Conv2d", "Conv2dNormActivation" })
   becomes("nn_again.cross", { "cross_entropy" })
   becomes("?plan:ste", { "step" })
   becomes("?nn.Lin", { "Linear" })
