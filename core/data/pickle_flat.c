@@ -147,15 +147,18 @@ static wtl_status visit_items(walk *w, wtl_pk *v) {
   return WTL_OK;
 }
 
+static bool has_items(const wtl_pk *v) {
+  return (v->kind == WTL_PK_TUPLE || v->kind == WTL_PK_LIST || v->kind == WTL_PK_DICT) && v->list.n > 0;
+}
+
 static wtl_status visit(walk *w, wtl_pk *v) {
   char text[MAX_TEXT + 1];
-  bool some = (v->kind == WTL_PK_TUPLE || v->kind == WTL_PK_LIST || v->kind == WTL_PK_DICT) && v->list.n > 0;
   if (++w->visits > MAX_VISITS) return bad(w, "more than a million values, shared ones counted each time");
   if (v->kind == WTL_PK_TENSOR) {
     w->tensors++;
     return w->out ? add_tensor(w, v->tensor) : WTL_OK;
   }
-  if (!some) {
+  if (!has_items(v)) {
     w->others++;
     if (!w->out) return WTL_OK;
     value_text(v, text, sizeof text);
@@ -222,8 +225,8 @@ static wtl_status describe_others(walk *w, const wtl_pk *root, const wtl_pk *cho
     WTL_TRY(add_key(w, 0, root->list.item[i], 0, &end));
     if (strcmp(w->name, "from") == 0) strcpy(w->name, "_from");
     WTL_TRY(count(w, v, &tensors, &others));
-    if (tensors + others == 1 && tensors == 0 && v->kind != WTL_PK_DICT) value_text(v, text, sizeof text);
-    else snprintf(text, sizeof text, "%" PRId64 " tensors and %" PRId64 " other values, not loaded", tensors, others);
+    if (!has_items(v) && tensors == 0) value_text(v, text, sizeof text);
+    else snprintf(text, sizeof text, "not loaded: tensors %" PRId64 ", other values %" PRId64, tensors, others);
     WTL_TRY(add_meta(w, w->name, text));
     *w->name = 0;
   }
