@@ -149,9 +149,14 @@ static int load(lua_State *L) {
     lua_pushstring(L, m->s[2 * i + 1]);
     lua_setfield(L, -2, m->s[2 * i]);
   }
+  lua_newtable(L);
+  for (int64_t i = 0; i < d.d->n; i++) {
+    lua_pushboolean(L, d.d->item[i].finite);
+    lua_setfield(L, -2, d.d->item[i].name);
+  }
   wl_box_close(d.box);
   wl_box_close(mb);
-  return 2;
+  return 3;
 }
 
 typedef wtl_status (*save_fn)(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
@@ -351,13 +356,16 @@ static const wl_fn core[] = {
 };
 
 static const wl_fn shared[] = {
-  { "load", load, "(path) -> dict, metadata or nil, message, code",
-    "A file of tensors, its format told by its content, whatever its name (safetensors): d[name] is a tensor, d[1..n] the "
-    "names in the file's order; metadata is a table of strings." },
+  { "load", load, "(path) -> dict, metadata, finite or nil, message, code",
+    "A file of tensors, its format told by its content, whatever its name (safetensors, .npz, .npy): d[name] is a tensor, "
+    "d[1..n] the names in the file's order; metadata is a table of strings. A .npy file's tensor is called data. Types are kept, "
+    "or widened where there is no such type here: truth values to u8, i8, i16 and u16 to i32, u32 to i64. finite[name] is "
+    "true where no NaN and no infinity was seen while the file was read." },
   { "save", save, "(path, dict, metadata?) -> true or nil, message, code",
     "Writes tensors (or parameters) by name, atomically: in the order of d[1..n] if names stand there, else sorted. The "
-    "format goes by the name's end: .safetensors, which any other name gets too, unless it is that of a format that is not "
-    "written (.pth, .h5, ...). metadata: string to string." },
+    "format goes by the name's end: .npz, .npy (one tensor), .safetensors, which any other name gets too, unless it is that of "
+    "a format that is not written (.pth, .h5, ...). metadata: string to string; only safetensors keeps it. bf16 is not for "
+    ".npz and .npy." },
   { NULL, NULL, NULL, NULL }
 };
 

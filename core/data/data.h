@@ -76,6 +76,10 @@ typedef struct wtl_piece {
 /* Reads them all, on all threads, each byte once. Pieces in the order of `at` read fastest. `format` is for messages. */
 wtl_status wtl_read_pieces(wtl_ctx *ctx, const char *path, int fd, const char *format, wtl_piece *piece, int64_t n);
 
+/* UTF-8 as JSON takes it (RFC 3629): shortest forms, no surrogates, nothing above U+10FFFF. */
+bool wtl_is_utf8(const char *text);
+/* Metadata of a file that has none. */
+wtl_status wtl_meta_none(wtl_ctx *ctx, wtl_meta *out);
 /* wtl_dict_add for names known to differ. */
 wtl_status wtl_dict_append(wtl_dict *d, const char *name, wtl_tensor *t);
 

@@ -1,4 +1,4 @@
-/* Names and tensors in order, and the string pairs of a file's metadata. */
+/* Names and tensors in order, the string pairs of a file's metadata, and whether a name is UTF-8. */
 #include <string.h>
 
 #include "data.h"
@@ -42,8 +42,30 @@ wtl_status wtl_dict_add(wtl_dict *d, const char *name, wtl_tensor *t) {
   return wtl_dict_append(d, name, t);
 }
 
+wtl_status wtl_meta_none(wtl_ctx *ctx, wtl_meta *out) {
+  wtl_meta m = { ctx, wtl_calloc(ctx, 1, sizeof *m.s), 0 };
+  if (!m.s) return WTL_ERR_MEMORY;
+  *out = m;
+  return WTL_OK;
+}
+
 void wtl_meta_free(wtl_meta *m) {
   for (int64_t i = 0; i < 2 * m->n; i++) wtl_free(m->ctx, m->s[i]);
   wtl_free(m->ctx, m->s);
   *m = (wtl_meta){ m->ctx, NULL, 0 };
+}
+
+bool wtl_is_utf8(const char *text) {
+  const unsigned char *p = (const unsigned char *)text;
+  while (*p) {
+    int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
+    if (more < 0) return false;
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
+        (*p == 0xf4 && p[1] > 0x8f))
+      return false;
+    for (p++; more > 0; more--, p++) {
+      if ((*p & 0xc0) != 0x80) return false;
+    }
+  }
+  return true;
 }

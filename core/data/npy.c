@@ -1,5 +1,6 @@
 /* .npy (numpy.lib.format in NumPy's reference): a mark, a version, a header that is a Python dict written out, and the
  * elements of one array. The dict is read by a parser that knows nothing else. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -275,26 +276,33 @@ static const char *type_name(wtl_dtype d) {
   return NULL;
 }
 
-wtl_status wtl_npy_header(const wtl_npy_place *at, const wtl_tensor *t, wtl_text *out) {
+wtl_status wtl_npy_head_of(const wtl_npy_place *at, const wtl_tensor *t, wtl_npy_head *out) {
   const wtl_shape *s = wtl_tensor_shape(t);
   wtl_dtype d = wtl_tensor_dtype(t);
   const char *type = type_name(d);
-  size_t before = out->n;
+  char sizes[WTL_MAX_DIMS * 21 + 1] = "", dict[sizeof out->b - 10];
+  int m = 0;
   if (!type)
     return wtl_fail(at->ctx, WTL_ERR_DTYPE, "%s%s%s: npy: NumPy has no %s; convert the tensor to f32, or save as .safetensors",
                     at->path, at->member ? ": " : "", at->member ? at->member : "", wtl_dtype_name(d));
-  WTL_TRY(wtl_text_add(out, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", wtl_dtype_size(d) == 1 ? '|' : '<', type));
-  for (int i = 0; i < s->ndim; i++) WTL_TRY(wtl_text_add(out, i ? ", %lld" : "%lld", (long long)s->size[i]));
-  WTL_TRY(wtl_text_add(out, s->ndim == 1 ? ",), }" : "), }"));
-  size_t n = out->n - before + 1; /* and the line feed */
-  return wtl_text_add(out, "%*s\n", (int)((64 - (n + 10) % 64) % 64), "");
+  for (int i = 0; i < s->ndim; i++)
+    m += snprintf(sizes + m, sizeof sizes - (size_t)m, i ? ", %lld" : "%lld", (long long)s->size[i]);
+  int n = snprintf(dict, sizeof dict, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%s%s), }",
+                   wtl_dtype_size(d) == 1 ? '|' : '<', type, sizes, s->ndim == 1 ? "," : "");
+  size_t whole = (10 + (size_t)n + 1 + 63) / 64 * 64, length = whole - 10; /* 10: the prefix; 1: the line feed */
+  memset(out->b, ' ', sizeof out->b);
+  memcpy(out->b, MARK "\1\0", 8);
+  out->b[8] = (char)(length & 255);
+  out->b[9] = (char)(length >> 8);
+  memcpy(out->b + 10, dict, (size_t)n);
+  out->b[whole - 1] = '\n';
+  out->n = whole;
+  return WTL_OK;
 }
 
-static wtl_status write_array(wtl_writer *w, const wtl_text *header, wtl_tensor *t) {
-  unsigned char prefix[10] = { 0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, header->n & 255, (unsigned char)(header->n >> 8) };
+static wtl_status write_array(wtl_writer *w, const wtl_npy_head *head, wtl_tensor *t) {
   wtl_tensor *plain;
-  WTL_TRY(wtl_writer_put(w, prefix, sizeof prefix));
-  WTL_TRY(wtl_writer_put(w, header->s, header->n));
+  WTL_TRY(wtl_writer_put(w, head->b, head->n));
   WTL_TRY(wtl_tensor_as_contiguous(t, &plain));
   wtl_status s = wtl_writer_put(w, wtl_tensor_cdata(plain), wtl_tensor_bytes(plain));
   wtl_tensor_release(plain);
@@ -304,13 +312,11 @@ static wtl_status write_array(wtl_writer *w, const wtl_text *header, wtl_tensor 
 wtl_status wtl_npy_save(wtl_ctx *ctx, const char *path, wtl_tensor *t) {
   wtl_npy_place at = { ctx, path, NULL };
   wtl_writer w = { 0 };
-  wtl_text header;
-  wtl_text_init(&header, ctx);
-  wtl_status s = wtl_npy_header(&at, t, &header);
-  if (s == WTL_OK) s = wtl_writer_open(ctx, path, &w);
-  if (s == WTL_OK) s = write_array(&w, &header, t);
+  wtl_npy_head head;
+  WTL_TRY(wtl_npy_head_of(&at, t, &head));
+  wtl_status s = wtl_writer_open(ctx, path, &w);
+  if (s == WTL_OK) s = write_array(&w, &head, t);
   if (s == WTL_OK) s = wtl_writer_commit(&w);
   wtl_writer_abort(&w);
-  wtl_text_free(&header);
   return s;
 }

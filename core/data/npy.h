@@ -27,7 +27,12 @@ wtl_status wtl_npy_tensor(wtl_ctx *ctx, const wtl_npy *h, wtl_tensor **out);
 /* What wtl_npy_tensor's tensor becomes when it is full: itself, or its elements by rows. Takes t over. */
 wtl_status wtl_npy_finish(const wtl_npy *h, wtl_tensor *t, wtl_tensor **out);
 
-/* The header of a tensor's file, version 1.0, its elements aligned to 64 bytes as NumPy does. WTL_ERR_DTYPE for bf16. */
-wtl_status wtl_npy_header(const wtl_npy_place *at, const wtl_tensor *t, wtl_text *out);
+/* All that stands before the elements in a tensor's file, version 1.0, its length a multiple of 64 as NumPy has it. */
+typedef struct wtl_npy_head { char b[256]; size_t n; } wtl_npy_head;
+/* WTL_ERR_DTYPE for bf16. */
+wtl_status wtl_npy_head_of(const wtl_npy_place *at, const wtl_tensor *t, wtl_npy_head *out);
+
+/* Is this zip archive a .npz: do all members' names end in .npy? Of no members, they do. */
+wtl_status wtl_npz_is(wtl_ctx *ctx, const char *path, bool *out);
 
 #endif

@@ -261,25 +261,9 @@ static const char *dtype_name(wtl_dtype d) {
   return NULL;
 }
 
-/* UTF-8 as JSON takes it (RFC 3629): shortest forms, no surrogates, nothing above U+10FFFF. */
-static bool is_utf8(const char *text) {
-  const unsigned char *p = (const unsigned char *)text;
-  while (*p) {
-    int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
-    if (more < 0) return false;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-        (*p == 0xf4 && p[1] > 0x8f))
-      return false;
-    for (p++; more > 0; more--, p++) {
-      if ((*p & 0xc0) != 0x80) return false;
-    }
-  }
-  return true;
-}
-
 /* A JSON string. jansson is not asked to write: its json_dumps leaves out text, and says nothing, when memory is gone. */
 static wtl_status add_string(wtl_text *out, const char *path, const char *text) {
-  if (!is_utf8(text)) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: \"%.200s\" is no UTF-8", path, text);
+  if (!wtl_is_utf8(text)) return wtl_fail(out->ctx, WTL_ERR_ARG, "%s: safetensors: \"%.200s\" is no UTF-8", path, text);
   WTL_TRY(wtl_text_add(out, "\""));
   for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
     if (*p == '"' || *p == '\\') WTL_TRY(wtl_text_add(out, "\\%c", *p));

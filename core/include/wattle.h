@@ -476,8 +476,8 @@ wtl_status wtl_npz_save(wtl_ctx *ctx, const char *path, const wtl_dict *d);
  * empty. */
 wtl_status wtl_pth_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 
-/* A file of tensors in any format that is known, told by its content, whatever its name: safetensors, .npz, .npy. out:
- * initialised and empty; meta: string pairs, as above. */
+/* A file of tensors in any format that is known, told by its content, whatever its name: safetensors, .pth, .npz,
+ * .npy. out: initialised and empty; meta: string pairs, as above. */
 wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 /* Written as the path's end says: .npz, .npy (one tensor), .safetensors, which is also what any other name gets unless it
  * ends in the name of a format that is not written (.pth, .h5, ...: WTL_ERR_ARG). Only safetensors keeps meta; for the others
