@@ -75,7 +75,7 @@ typedef struct wl_module {
 } wl_module;
 
 extern const wl_module wl_tensor_module, wl_ops_module, wl_param_module, wl_graph_module, wl_plan_module,
-  wl_data_module, wl_image_module, wl_json_module, wl_energy_module, wl_compress_module, wl_sys_module, wl_help_module;
+  wl_data_module, wl_image_module, wl_loader_module, wl_json_module, wl_energy_module, wl_compress_module, wl_sys_module, wl_help_module;
 extern const wl_module *const wl_modules[]; /* the list, NULL-terminated */
 
 /* Push a closure of f over the context on index ctx. */

@@ -11,7 +11,8 @@
 
 const wl_module *const wl_modules[] = {
   &wl_help_module, &wl_tensor_module, &wl_ops_module, &wl_param_module, &wl_graph_module, &wl_plan_module,
-  &wl_data_module, &wl_image_module, &wl_json_module, &wl_energy_module, &wl_compress_module, &wl_sys_module, NULL
+  &wl_data_module, &wl_image_module, &wl_loader_module, &wl_json_module, &wl_energy_module, &wl_compress_module,
+  &wl_sys_module, NULL
 };
 
 /* ---- help ------------------------------------------------------------------------------------ */

@@ -698,6 +698,7 @@ require "sweep_attention"(S, path)
 require "sweep_activations"(S, path)
 require "sweep_blocks"(S, path)
 require "sweep_images"(S, path)
+require "sweep_loader"(S, path)
 
 return function()
   local region_of = meter()

@@ -1,143 +1,45 @@
--- Data sets of images: from IDX files or from tensors, split, shortened, and dealt out in batches. Pixels stay
--- bytes until a batch is made. Files are read by the core; nothing is downloaded.
+-- Data sets: from tensors, from files of tensors (IDX, CIFAR, CSV) and from folders of images; split, shortened, and dealt
+-- out in batches. Pixels stay bytes until a batch is made. Files are read by the core; nothing is downloaded. What a data
+-- set can do is in data/dataset.lua, the sources and the transforms are beside it.
 
 local wattle = require "wattle"
 local core = wattle.core
+local dataset = require "wattle.data.dataset"
+local image = require "wattle.image"
 local util = require "wattle.util"
 local where = require "wattle.where"
 
-local data = {}
-
--- A data set: a selection (index) of images with labels.
---   #ds             how many samples
---   ds.shape        {C, H, W} of a sample
---   ds.classes      list of class names: class c (from 0) is classes[c + 1]
---   ds.num_classes  how many there are
---   ds.name         names its random streams
-local Dataset = {}
-Dataset.__index = Dataset
-Dataset.__name = "wattle.data.dataset"
-util.classes.dataset = Dataset
-
-function Dataset:__len()
-  return self.size
-end
-
-function Dataset:__tostring()
-  return ("%s: %d samples of [%s], %d classes"):format(self.name, self.size, table.concat(self.shape, ","),
-                                                       self.num_classes)
-end
-
--- The same images under another selection; index: i64 tensor of positions in the images, from 0.
-local function select_from(ds, index, size, name)
-  local new = setmetatable({}, Dataset)
-  for k, v in pairs(ds) do new[k] = v end
-  new.index, new.size, new.name = index, size, name or ds.name
-  return new
-end
-
-local function check_integer(v, what, least)
-  if math.type(v) ~= "integer" or v < least then
-    where.raise("%s must be an integer of at least %d, got %s", what, least, tostring(v))
-  end
-  return v
-end
+local data = { transforms = require "wattle.data.transforms" }
+data.folder = require("wattle.data.folder").folder
+data.cifar10, data.cifar100 = require("wattle.data.cifar").cifar10, require("wattle.data.cifar").cifar100
+data.csv = require("wattle.data.csv").csv
+data.image, data.resize = image.image, image.resize
 
 local tensor_type = debug.getmetatable(core.zeros{ 1 })
 local function is_tensor(v)
   return debug.getmetatable(v) == tensor_type
 end
 
--- The seed given, or wattle.manual_seed's.
-local function check_seed(seed, what)
-  if seed ~= nil and math.type(seed) ~= "integer" then
-    where.raise("%s: seed must be an integer, got %s", what, tostring(seed))
+-- data.save_image(path, image, {quality = 90}) -> true or nil, message, code: a u8 tensor (H,W), (1,H,W) or (3,H,W) as a
+-- JPEG (path ends in .jpg or .jpeg; quality 1 to 100, colour subsampled 4:2:0) or PNG file, written beside and renamed.
+function data.save_image(path, picture, o)
+  o = o or {}
+  util.check_options(o, { "quality" }, "data.save_image")
+  if type(path) ~= "string" then where.raise("data.save_image: a path is needed, not %s", type(path)) end
+  if not is_tensor(picture) then where.raise("data.save_image: the image must be a tensor, not %s", type(picture)) end
+  if o.quality ~= nil and math.type(o.quality) ~= "integer" then
+    where.raise("data.save_image: quality must be an integer of 1 to 100, got %s", tostring(o.quality))
   end
-  return seed or core.seed()
+  return core.save_image(path, picture:contiguous(), o.quality)
 end
 
--- base[order[i]] for i64 tensors; base nil is the identity.
-local function compose(base, order)
-  if not base then return order end
-  local from, positions = base:tolist(), order:tolist()
-  for i, position in ipairs(positions) do positions[i] = from[position + 1] end
-  return core.tensor(positions, "i64")
-end
-
--- ds:take(n): the first n samples (all must exist).
-function Dataset:take(n)
-  check_integer(n, "take: n", 1)
-  if n > self.size then where.raise("take: %d samples asked for, %s has %d", n, self.name, self.size) end
-  local index = self.index or core.arange(self.size)
-  return select_from(self, index:narrow(0, 0, n), n)
-end
-
--- ds:split({n1, n2, ...}, seed) -> one data set each (torch.utils.data.random_split): disjoint random
--- selections of these sizes, the same for the same seed. The sizes may add up to less than #ds.
-function Dataset:split(sizes, seed)
-  if type(sizes) ~= "table" or #sizes == 0 then
-    where.raise("split: give the sizes, as in split({55000, 5000}, seed)")
+-- The class names: a list as given, or how many (found from the labels if nil).
+local function class_names(classes, labels)
+  local highest = labels:size(0) > 0 and math.tointeger(labels:max()) or -1
+  if labels:size(0) > 0 and labels:min() < 0 then
+    where.raise("data: a label is %d; labels count from 0", math.tointeger(labels:min()))
   end
-  local total = 0
-  for i, n in ipairs(sizes) do total = total + check_integer(n, ("split: size %d"):format(i), 1) end
-  if total > self.size then where.raise("split: sizes add up to %d, %s has %d", total, self.name, self.size) end
-  local order = compose(self.index, core.permutation(check_seed(seed, "split"), "split", self.name, 0, self.size))
-  local parts, first = {}, 0
-  for i, n in ipairs(sizes) do
-    parts[i] = select_from(self, order:narrow(0, first, n), n, ("%s.%d"):format(self.name, i))
-    first = first + n
-  end
-  return table.unpack(parts)
-end
-
--- for x, y in ds:batches{batch_size =, shuffle = false, seed =, epoch = 0, drop_last = false} do ... end
--- (torch.utils.data.DataLoader). x: f32 [n, C, H, W], (pixel/255 - mean)/sd; y: i64 [n]. shuffle deals in an
--- order that is a function of seed (wattle.manual_seed's if not given), the data set's name and epoch;
--- drop_last leaves out a last batch that is not full.
-function Dataset:batches(o)
-  util.check_options(o, { "batch_size", "shuffle", "seed", "epoch", "drop_last" }, "batches")
-  local n = check_integer(o.batch_size, "batches: batch_size", 1)
-  local index, seed = self.index, check_seed(o.seed, "batches")
-  if o.shuffle then
-    index = compose(index, core.permutation(seed, "shuffle", self.name, o.epoch or 0, self.size))
-  end
-  index = index or core.arange(self.size)
-  local first, size, drop = 0, self.size, o.drop_last
-  return function()
-    local take = math.min(n, size - first)
-    if take <= 0 or drop and take < n then return nil end
-    local x, y = core.gather_batch(self.images, self.labels, index, first, take, self.mean, self.sd)
-    first = first + take
-    return x, y
-  end
-end
-
--- ds:num_batches(batch_size [, drop_last])
-function Dataset:num_batches(batch_size, drop_last)
-  return drop_last and self.size // batch_size or (self.size + batch_size - 1) // batch_size
-end
-
--- data.tensors{images =, labels =, mean = 0, sd = 1, classes =, name = "data"} -> data set. images: u8 [N,H,W]
--- or [N,C,H,W]; labels: u8 [N], from 0. mean and sd are of pixels in 0..1. classes: list of names, or how many;
--- found from the labels if not given.
-function data.tensors(o)
-  util.check_options(o, { "images", "labels", "mean", "sd", "classes", "name" }, "data.tensors")
-  local images, labels = o.images, o.labels
-  for _, name in ipairs{ "images", "labels" } do
-    if not is_tensor(o[name]) then where.raise("data.tensors: %s must be a u8 tensor, got %s", name, type(o[name])) end
-  end
-  local shape = images:shape()
-  if images.dtype ~= "u8" or labels.dtype ~= "u8" then
-    where.raise("data: images and labels must be u8, got %s and %s", images.dtype, labels.dtype)
-  end
-  if #shape < 3 or #shape > 4 or labels:dim() ~= 1 or labels:size(0) ~= shape[1] then
-    where.raise("data: images are [%s] and labels [%s]; need [N,H,W] or [N,C,H,W], and [N]",
-                table.concat(shape, ","), table.concat(labels:shape(), ","))
-  end
-  if not (type(o.sd or 1) == "number" and (o.sd or 1) > 0) then where.raise("data: sd must be above 0") end
-  local highest = 0
-  for _, label in ipairs(labels:tolist()) do highest = math.max(highest, math.tointeger(label)) end
-  local classes = o.classes or highest + 1
+  classes = classes or highest + 1
   if math.type(classes) == "integer" then
     local names = {}
     for i = 1, classes do names[i] = tostring(i - 1) end
@@ -146,16 +48,49 @@ function data.tensors(o)
   if highest >= #classes then
     where.raise("data: a label is %d, but there are %d classes (labels count from 0)", highest, #classes)
   end
-  local chw = #shape == 3 and { 1, shape[2], shape[3] } or { shape[2], shape[3], shape[4] }
-  return setmetatable({ images = images, labels = labels, mean = o.mean or 0, sd = o.sd or 1,
-                        name = o.name or "data", classes = classes, num_classes = #classes, shape = chw,
-                        size = shape[1] }, Dataset)
+  return classes
 end
 
--- data.idx{images = path, labels = path, mean = 0, sd = 1, classes =, name =} -> data set from two IDX files,
+-- data.tensors{images = | features =, labels =, mean = 0, sd = 1, transform =, classes =, name = "data"} -> data set. images:
+-- u8 [N,H,W] or [N,C,H,W]; or f32 of the same shapes, dealt out as they are. features: f32 [N,F] (or [N,...]). labels: u8
+-- or i64 [N], from 0. mean and sd are of pixels in 0..1, or of f32 values as they are. transform: a list of
+-- data.transforms' steps on u8 images of 1 or 3 channels. classes: list of names, or how many; found from the labels if
+-- not given.
+function data.tensors(o)
+  util.check_options(o, { "images", "features", "labels", "mean", "sd", "transform", "classes", "name" }, "data.tensors")
+  local what = o.features ~= nil and "features" or "images"
+  local images, labels = o[what], o.labels
+  if o.images ~= nil and o.features ~= nil then where.raise("data.tensors: give images or features, not both") end
+  for _, name in ipairs{ what, "labels" } do
+    if not is_tensor(o[name]) then where.raise("data.tensors: %s must be a tensor, got %s", name, type(o[name])) end
+  end
+  local shape, bytes = images:shape(), images.dtype == "u8"
+  if images.dtype ~= "f32" and not (bytes and what == "images") then
+    where.raise("data: %s must be %sf32, got %s", what, what == "images" and "u8 or " or "", images.dtype)
+  elseif labels.dtype ~= "u8" and labels.dtype ~= "i64" then
+    where.raise("data: labels must be u8 or i64, got %s", labels.dtype)
+  elseif what == "features" and #shape < 2 or what == "images" and (#shape < 3 or #shape > 4) or labels:dim() ~= 1
+         or labels:size(0) ~= shape[1] then
+    where.raise("data: %s are [%s] and labels [%s]; need %s, and [N]", what, table.concat(shape, ","),
+                table.concat(labels:shape(), ","), what == "images" and "[N,H,W] or [N,C,H,W]" or "[N,F]")
+  end
+  if not (type(o.sd or 1) == "number" and (o.sd or 1) > 0) then where.raise("data: sd must be above 0") end
+  if o.mean ~= nil and type(o.mean) ~= "number" then where.raise("data: mean must be a number, got %s", type(o.mean)) end
+  if o.transform then data.transforms.check(o.transform, "data.tensors") end
+  local chw = { table.unpack(shape, 2) }
+  if what == "images" and #shape == 3 then
+    table.insert(chw, 1, 1)
+    if not bytes then images = images:contiguous():reshape(shape[1], 1, shape[2], shape[3]) end
+  end
+  return dataset.new{ images = images:contiguous(), labels = labels:contiguous(), mean = o.mean or 0, sd = o.sd or 1,
+                      transform = o.transform or nil, name = o.name or "data", classes = class_names(o.classes, labels),
+                      channels = bytes and chw[1] or nil, raw = chw }
+end
+
+-- data.idx{images = path, labels = path, mean = 0, sd = 1, transform =, classes =, name =} -> data set from two IDX files,
 -- plain or gzip (told by content); nil, message, code when a file cannot be read or its content is wrong.
 function data.idx(o)
-  util.check_options(o, { "images", "labels", "mean", "sd", "classes", "name" }, "data.idx")
+  util.check_options(o, { "images", "labels", "mean", "sd", "transform", "classes", "name" }, "data.idx")
   if type(o.images) ~= "string" or type(o.labels) ~= "string" then
     where.raise("data.idx: images and labels must be paths of IDX files")
   end
@@ -176,8 +111,8 @@ function data.idx(o)
                                                                                                classes), "format"
     end
   end
-  return data.tensors{ images = images, labels = labels, mean = o.mean, sd = o.sd, classes = o.classes,
-                       name = o.name }
+  return data.tensors{ images = images, labels = labels, mean = o.mean, sd = o.sd, transform = o.transform,
+                       classes = o.classes, name = o.name }
 end
 
 -- ---- Fashion-MNIST -------------------------------------------------------------------------------------------
@@ -195,13 +130,13 @@ local function find(dir, name)
                .. "or say where the files are with --data DIR (in Lua: dir =)"):format(name, name, dir), "io"
 end
 
--- data.fashion_mnist{dir =, mean = 0.2860, sd = 0.3530} -> {train = (60,000), test = (10,000)} (Xiao et al.
+-- data.fashion_mnist{dir =, mean = 0.2860, sd = 0.3530, transform =} -> {train = (60,000), test = (10,000)} (Xiao et al.
 -- 2017): 28x28 grey images of 10 classes. dir holds the four IDX files, plain or .gz; Debian's package if not
 -- given. The default mean and sd are the training images' own. nil, message, code when the files are absent or
 -- malformed.
 function data.fashion_mnist(o)
   o = o or {}
-  util.check_options(o, { "dir", "mean", "sd" }, "data.fashion_mnist")
+  util.check_options(o, { "dir", "mean", "sd", "transform" }, "data.fashion_mnist")
   local dir, sets = o.dir or data.fashion_mnist_dir, {}
   for _, part in ipairs{ "train", "test" } do
     local prefix = part == "train" and "train" or "t10k"
@@ -211,10 +146,10 @@ function data.fashion_mnist(o)
     labels, message, code = find(dir, prefix .. "-labels-idx1-ubyte")
     if not labels then return nil, message, code end
     sets[part], message, code = data.idx{ images = images, labels = labels, mean = o.mean or 0.2860,
-                                          sd = o.sd or 0.3530, classes = fashion_classes,
+                                          sd = o.sd or 0.3530, classes = fashion_classes, transform = o.transform,
                                           name = "fashion_mnist." .. part }
     if not sets[part] then return nil, message, code end
-    local shape = sets[part].shape
+    local shape = sets[part].raw
     if #sets[part] == 0 or shape[1] ~= 1 or shape[2] ~= 28 or shape[3] ~= 28 then
       return nil, ("%s: %d images of [%s]; Fashion-MNIST's are [1,28,28]"):format(images, #sets[part],
                                                                                    table.concat(shape, ",")), "format"
@@ -222,8 +157,5 @@ function data.fashion_mnist(o)
   end
   return sets
 end
-
-local image = require "wattle.image"
-data.image, data.resize = image.image, image.resize
 
 return data
