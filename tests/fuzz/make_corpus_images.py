@@ -50,6 +50,10 @@ for kind, n, depths in (0, 1, (1, 2, 4, 8, 16)), (2, 3, (8, 16)), (3, 1, (1, 2, 
         between = palette(1 << depth) + transparent(1) if kind == 3 else b""
         put(f"png/kind{kind}-{depth}", png(deep(11, 7, n, depth), kind, depth, False, between))
         put(f"png/kind{kind}-{depth}-interlaced", png(deep(9, 10, n, depth), kind, depth, True, between))
+def sized(data, w, h):
+    return data[:8] + chunk(b"IHDR", struct.pack(">II", w, h) + data[24:29]) + data[33:]
+
+
 plain = png(deep(6, 5, 3, 8), 2, 8)
 text = b"iCCP", b"name\0\0" + zlib.compress(bytes(3000))
 for name, data in {
@@ -60,9 +64,9 @@ for name, data in {
     "exif-no-sense": png(deep(6, 5, 1, 8), 0, 8, False, chunk(b"eXIf", b"MM\0*\0\0\xff\xff")),
     "profile": png(deep(6, 5, 3, 8), 2, 8, False, chunk(*text)), "gamma": png(deep(6, 5, 3, 8), 2, 8, False, chunk(b"gAMA", b"\0\0\xb1\x8f")),
     "transparent": png(deep(6, 5, 3, 8), 2, 8, False, chunk(b"tRNS", bytes(6))),
-    "huge": png(deep(6, 5, 1, 8), 0, 8).replace(struct.pack(">II", 6, 5), struct.pack(">II", 10000, 10000)),
-    "empty": plain.replace(struct.pack(">II", 6, 5), struct.pack(">II", 0, 5)),
-    "more-rows": png(deep(6, 9, 3, 8), 2, 8).replace(struct.pack(">II", 6, 9), struct.pack(">II", 6, 5)),
-    "fewer-rows": plain.replace(struct.pack(">II", 6, 5), struct.pack(">II", 6, 9)),
+    "huge": sized(png(deep(6, 5, 1, 8), 0, 8), 10000, 10000),
+    "empty": sized(plain, 0, 5),
+    "more-rows": sized(png(deep(6, 9, 3, 8), 2, 8), 6, 5),
+    "fewer-rows": sized(plain, 6, 9),
 }.items():
     put("png/" + name, data)

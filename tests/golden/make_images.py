@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Writes tests/golden/images: pictures made from formulas, of every type that core/data reads, and images.csv, what Pillow
-makes of them: decoded, and scaled in several ways. Needs Debian 12's python3-pil (9.4), python3-numpy and libturbojpeg0 (for
-4:4:0, 4:1:1 and restart markers, which Pillow does not write). Run it in tests/golden after changing it: keep the files.
+makes of them: decoded, and scaled in several ways. Needs Debian 12's python3-pil (9.4), python3-numpy, python3-torchvision and
+libturbojpeg0 (for 4:4:0, 4:1:1 and restart markers, which Pillow does not write). Run it in tests/golden after changing it:
+keep the files.
 
 Columns of images.csv: file, mode (L or RGB), height, width (after EXIF), how, out_height, out_width, sha256, sample.
 how: "decode"; "FILTER SIZE" scales the shorter side to SIZE; "FILTER SIZE CROP" also crops the centre; "FILTER HxW";
 "FILTER HxW L,T,R,B" from that box. sha256 is core.sha256_dict's of {image = u8 (C,H,W)}: of its name, type, shape and bytes.
-sample: 12 of those bytes, at (i * numel) // 12."""
+sample: 12 of those bytes, at (i * numel) // 12.
+normalized.csv: file, mean and sd of all numbers and 12 of them after torchvision's Resize(256), CenterCrop(224), ToTensor and
+Normalize with ImageNet's means and deviations, as everyone evaluates with."""
 import csv
 import ctypes
 import hashlib
@@ -217,6 +220,12 @@ def row(name, image, mode, how):
     return [name, mode, image.height, image.width, how, planes.shape[1], planes.shape[2], hashlib.sha256(whole).hexdigest(), sample]
 
 
+def normalized(image):
+    from torchvision import transforms as t
+    return t.Compose([t.Resize(256), t.CenterCrop(224), t.ToTensor(),
+                      t.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])(image)
+
+
 def main():
     folder.mkdir(exist_ok=True)
     with open(folder / "images.csv", "w", newline="") as f:
@@ -233,6 +242,13 @@ def main():
                     hows += ["bilinear 64", "bicubic 33x57", f"bilinear 32x32 {box}", f"bicubic 64x48 {box}", f"nearest 50x40 {box}"]
                 for how in hows:
                     out.writerow(row(name, image, mode, how))
+    with open(folder / "normalized.csv", "w", newline="") as f:
+        out = csv.writer(f, lineterminator="\n")
+        out.writerow("file mean sd sample".split())
+        for name, data in sorted(pictures.items()):
+            x = normalized(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")).numpy().reshape(-1).astype(np.float64)
+            sample = " ".join(f"{x[i * x.size // 12]:.7g}" for i in range(12))
+            out.writerow([name, f"{x.mean():.9g}", f"{x.std():.9g}", sample])
 
 
 if __name__ == "__main__":  # tests/fuzz/make_corpus_images.py takes the encoders
