@@ -102,6 +102,19 @@ local function mixed(tape, x, width)
   return tape.linear("fc", tape.op("flatten", { tape.op("dropout", { x }) }), 10)
 end
 
+-- Depthwise convolutions in the shapes that oneDNN has no fast kernel for: wide filters, also on planes smaller than they,
+-- even ones, strides with dilation.
+local function depthwise(tape, x, width)
+  local function conv(name, y, kernel, stride, dilation)
+    return tape.conv(name, y, width, kernel, stride, true, { groups = width, dilation = dilation })
+  end
+  x = relu(tape, conv("dw5", tape.conv("conv1", x, width, 3, 1), 5, 2))
+  x = tape.op("add", { conv("dw7", x, 7, 1), x })
+  x = conv("dw4", conv("dw3", x, 3, 2, 2), 4, 1)
+  x = tape.op("mul", { conv("dw5small", x, 5, 1), conv("dw1", x, 1, 1) })
+  return tape.linear("fc", tape.op("flatten", { x }), 10)
+end
+
 -- Between convolutions: functions that keep 0 and run in the convolutions' layout, others that do not, choices by a
 -- comparison, and operands that repeat.
 local function elementwise(tape, x, width)
@@ -252,6 +265,9 @@ local cases = {
   { name = "groups, dilation and concat of width 24, batch 1", build = mixed, width = 24, image = { 3, 15, 13 }, batch = 1,
     image_gradient = true },
   { name = "groups, dilation and concat of width 17", build = mixed, width = 17, image = { 3, 13, 11 }, batch = 2 },
+  { name = "depthwise convolutions of width 24", build = depthwise, width = 24, image = { 3, 19, 14 }, batch = 3 },
+  { name = "depthwise convolutions of width 11", build = depthwise, width = 11, image = { 3, 9, 8 }, batch = 2,
+    image_gradient = true },
   { name = "element-wise ops of width 17", build = elementwise, width = 17, image = { 3, 9, 11 }, batch = 2 },
   { name = "element-wise ops of width 24", build = elementwise, width = 24, image = { 1, 8, 9 }, batch = 3,
     image_gradient = true },
@@ -320,7 +336,7 @@ test("oneDNN's kernels were among them", function()
     check(not next(taken), "a build without oneDNN says that it ran")
     return
   end
-  for _, name in ipairs{ "conv2d", "grouped", "depthwise", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+  for _, name in ipairs{ "conv2d", "grouped", "depthwise", "dw5", "dw7", "dw4", "dw3", "dw5small", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
                          "concat", "global_avg_pool2d" } do
     check(taken[name], name .. " never ran on oneDNN")
   end

@@ -123,9 +123,13 @@ static wtl_status answer(conv_kernel *v, wtl_bind *b) {
   return WTL_OK;
 }
 
+/* A matrix product for each group: with one channel in each, slower than anything. */
+static bool by_gemm(const onednn_prim *p) { return p->pd && strstr(onednn_prim_impl(p), "gemm"); }
+
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   const wtl_attr *a = b->attr;
   conv_shape g;
+  bool depthwise = a[3].i[0] > 1 && a[3].i[0] == b->in[0].size[1] && b->in[1].size[0] == a[3].i[0];
   if (b->want_din[2] && !b->want_din[1]) return WTL_ERR_UNSUPPORTED; /* a bias alone */
   for (int i = 0; i < 2; i++) {
     g.stride[i] = a[0].i[i];
@@ -158,10 +162,11 @@ wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
       s = make_backward_weights(v, b, &g, true);
     }
   }
+  if (s == WTL_OK && depthwise && (by_gemm(&v->fwd) || by_gemm(&v->data) || by_gemm(&v->weights))) s = WTL_ERR_UNSUPPORTED;
   if (s == WTL_OK) s = answer(v, b);
   if (s != WTL_OK) {
     destroy(&v->base);
-    return s;
+    return s == WTL_ERR_UNSUPPORTED && depthwise ? onednn_bind_depthwise(e, b, out) : s;
   }
   v->base.impl = onednn_prim_impl(&v->fwd);
   *out = &v->base;

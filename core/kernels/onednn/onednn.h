@@ -44,6 +44,7 @@ wtl_status onednn_prim_run(onednn_engine *e, onednn_prim *p, void *const handles
 void onednn_prim_destroy(onednn_prim *p);
 
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
+wtl_status onednn_bind_depthwise(onednn_engine *e, wtl_bind *b, wtl_kernel **out); /* a convolution with as many groups as channels */
 wtl_status onednn_bind_batch_norm(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
