@@ -95,7 +95,7 @@ function Dropout:init(o)
 end
 
 function Dropout:forward(x)
-  if not self.training then return x end
+  if not self.training or self.p == 0 then return x end
   return ops.dropout(x, { p = self.p, training = true })
 end
 
