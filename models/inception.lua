@@ -10,6 +10,7 @@
 
 local nn = require "wattle.nn"
 local common = require "wattle.nn.inception"
+local where = require "wattle.where"
 
 -- kernel, stride, padding: one integer or {height, width}.
 local function conv(cin, cout, kernel, padding, stride)
@@ -144,6 +145,10 @@ end
 
 -- x (N, cin, H, W), from 17x17 -> logits (N, num_classes)
 function InceptionAux:forward(x)
+  if math.min(x:size(2), x:size(3)) < 17 then
+    where.raise("inception_v3: training with the auxiliary head takes images from 299x299; smaller ones, from 75x75, need "
+                .. "aux_logits = false")
+  end
   x = self.conv0(nn.avg_pool2d(x, { kernel_size = 5, stride = 3 }))
   return self.fc(nn.global_avg_pool2d(self.conv1(x)))
 end

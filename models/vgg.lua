@@ -64,7 +64,7 @@ local function keys(_, file_names)
     local layer, kind = name:match "^(.*)%.(%a+)$"
     local at = timm[layer]
     if at then
-      map[name] = { name = ("classifier.%d.%s"):format(at, kind), reshape = at ~= 6 and kind == "weight" or nil }
+      map[name] = { name = ("classifier.%d.%s"):format(at, kind), reshape = at ~= 6 and kind == "weight" and { 4096, -1 } or nil }
     end
   end
   return next(map) and map or nil
