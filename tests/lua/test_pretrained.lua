@@ -4,6 +4,7 @@
 
 local wattle = require "wattle"
 local module = require "wattle.nn.module"
+local rename = require "wattle.weights".rename
 local core, nn, models = wattle.core, wattle.nn, wattle.models
 local t = require "harness"
 local test, check, equal, near, raises = t.test, t.check, t.equal, t.near, t.raises
@@ -198,6 +199,36 @@ test("a file of timm's loads", function()
   local a, b = from:state_dict(), to:state_dict()
   equal(#a, 262)
   for i, name in ipairs(a) do check(name == b[i] and a[name]:equal(b[name]), name) end
+end)
+
+test("three tensors become one, whatever their order in the file", function()
+  local dict = { "v", "k", "q", "other" }
+  for i, name in ipairs(dict) do dict[name] = wattle.full({ 2, 3 }, i) end
+  local map = {}
+  for i, name in ipairs{ "q", "k", "v" } do map[name] = { name = "in_proj", rows = { i, 3 } } end
+  local renamed = rename(dict, map)
+  equal(table.concat(renamed, " "), "in_proj other")
+  equal(renamed.in_proj:shape(), { 6, 3 })
+  for row, value in ipairs{ 3, 3, 2, 2, 1, 1 } do equal(renamed.in_proj:select(0, row - 1):max(), value) end
+  dict.k = nil
+  equal(#rename({ "v", "q", v = dict.v, q = dict.q }, map), 0, "a part is missing")
+end)
+
+test("a first convolution for more channels than eight pieces hold", function()
+  local from = models.create("mobilenet_v2", { width_mult = 0.1, num_classes = 2, seed = 1 })
+  assert(wattle.save(scratch, from:state_dict()))
+  for _, channels in ipairs{ 1, 2, 4, 10, 20 } do
+    local to, report = models.create("mobilenet_v2",
+      { width_mult = 0.1, num_classes = 2, in_channels = channels, pretrained = scratch })
+    check(to, report)
+    equal(report.stem, "features.0.0.weight")
+    local a, b = from.features[1][1].weight:tensor(), to.features[1][1].weight:tensor()
+    equal(b:size(1), channels)
+    local scale = channels == 1 and 1 or 3 / channels
+    local want = channels == 1 and a:sum(1) or nn.mul(a:select(1, 0), wattle.tensor(scale))
+    local d = b:select(1, 0) - want
+    near(math.max(d:max(), -d:min()), 0, 1e-6)
+  end
 end)
 
 test("Xception's last layer under its older name", function()

@@ -21,6 +21,13 @@ local function matches(name, patterns)
   return false
 end
 
+-- 2 to 8 tensors one behind the other along a dim.
+local function joined(list, dim)
+  local arguments = table.move(list, 1, #list, 1, {})
+  arguments[#arguments + 1] = { dim = dim }
+  return ops.concat(table.unpack(arguments))
+end
+
 -- ---- other libraries' names ------------------------------------------------------------------------------------
 
 -- weights.rename(dict, map) -> dict under other names. map[name] is a name; false: leave it out; {name =, reshape = shape}:
@@ -37,9 +44,9 @@ function weights.rename(dict, map)
     if to == nil then put(name, t)
     elseif type(to) == "string" then put(to, t)
     elseif to and to.rows then
-      parts[to.name] = parts[to.name] or {}
-      parts[to.name][to.rows[1]] = t:to "f32"
-      if #parts[to.name] == to.rows[2] then put(to.name, ops.concat(table.unpack(parts[to.name]), { dim = 0 })) end
+      local part = parts[to.name] or { n = 0 }
+      part[to.rows[1]], part.n, parts[to.name] = t:to "f32", part.n + 1, part
+      if part.n == to.rows[2] then put(to.name, joined(part, 0)) end
     elseif to then
       put(to.name, to.reshape and t:reshape(to.reshape) or t)
     end
@@ -59,12 +66,12 @@ local function adapt_stem(t, channels)
   local pieces = {}
   for c = 0, channels - 1 do pieces[c + 1] = t:narrow(1, c % old, 1) end
   while #pieces > 1 do -- concat takes at most 8
-    local joined = {}
+    local fewer = {}
     for i = 1, #pieces, 8 do
       local group = table.move(pieces, i, math.min(i + 7, #pieces), 1, {})
-      joined[#joined + 1] = #group == 1 and group[1] or ops.concat(table.unpack(group, 1, #group), { dim = 1 })
+      fewer[#fewer + 1] = #group == 1 and group[1] or joined(group, 1)
     end
-    pieces = joined
+    pieces = fewer
   end
   return pieces[1] * (old / channels)
 end
