@@ -145,7 +145,7 @@ static wtl_status pop(machine *m, wtl_pk **v) {
 static wtl_status pop_mark(machine *m, wtl_pk ***v, int64_t *n) {
   if (m->marks == 0) return bad(m, "takes values from a mark where there is none");
   int64_t height = m->mark[--m->marks];
-  *v = m->stack + height;
+  *v = m->stack ? m->stack + height : NULL;
   *n = m->top - height;
   m->top = height;
   return WTL_OK;
