@@ -32,14 +32,17 @@ static void bias_add_span(void *arg, int64_t begin, int64_t end, int thread) {
   for (int64_t r = begin; r < end; r++) memcpy(j->to + r * j->width, j->from, (size_t)j->width * sizeof(float));
 }
 
-/* Column sums, in doubles, each column by one thread. */
+/* Column sums, in doubles, side by side for a span of at most SUM_COLUMNS, each column by one thread. */
+enum { SUM_COLUMNS = 64 };
 static void bias_sum_span(void *arg, int64_t begin, int64_t end, int thread) {
   const bias_job *j = arg;
   (void)thread;
-  for (int64_t o = begin; o < end; o++) {
-    double sum = 0;
-    for (int64_t r = 0; r < j->rows; r++) sum += j->from[r * j->width + o];
-    j->to[o] = (float)sum;
+  for (int64_t o = begin; o < end; o += SUM_COLUMNS) {
+    double sum[SUM_COLUMNS] = { 0 };
+    int64_t n = end - o < SUM_COLUMNS ? end - o : SUM_COLUMNS;
+    for (int64_t r = 0; r < j->rows; r++)
+      for (int64_t k = 0; k < n; k++) sum[k] += j->from[r * j->width + o + k];
+    for (int64_t k = 0; k < n; k++) j->to[o + k] = (float)sum[k];
   }
 }
 
@@ -61,7 +64,7 @@ static wtl_status linear_backward(wtl_kernel *k, wtl_call *c) {
   if (c->din[0].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ false, false, rows, in, out, dy, c->in[1].data, out, in, in, 0, c->din[0].data });
   if (c->din[1].data) blas_gemm_parallel(c->ctx, &(blas_gemm){ true, false, out, in, rows, dy, c->in[0].data, out, in, in, 0, c->din[1].data });
   bias_job j = { dy, c->din[2].data, rows, out };
-  if (j.to) wtl_parallel(c->ctx, out, 16, bias_sum_span, &j);
+  if (j.to) wtl_parallel(c->ctx, out, SUM_COLUMNS, bias_sum_span, &j);
   return WTL_OK;
 }
 
