@@ -147,7 +147,12 @@ static int by_bytes(const void *a, const void *b) {
   return x->position < y->position ? -1 : 1; /* empty tensors */
 }
 
-/* From the header to entries in the order of their bytes, which cover the data exactly. */
+static int by_position(const void *a, const void *b) {
+  const entry *x = a, *y = b;
+  return x->position < y->position ? -1 : 1;
+}
+
+/* From the header to entries in its order, whose bytes cover the data exactly. */
 static wtl_status read_entries(file *f) {
   const char *name;
   json_t *v;
@@ -167,7 +172,9 @@ static wtl_status read_entries(file *f) {
                  f->entry[i].begin < at ? "overlaps another tensor" : "bytes before it belong to nothing");
     at = f->entry[i].end;
   }
-  return at == f->data_bytes ? WTL_OK : bad(f, NULL, "bytes behind the last tensor");
+  if (at != f->data_bytes) return bad(f, NULL, "bytes behind the last tensor");
+  qsort(f->entry, (size_t)f->n, sizeof *f->entry, by_position);
+  return WTL_OK;
 }
 
 static wtl_status read_meta(file *f, wtl_meta *out) {
@@ -301,16 +308,38 @@ static wtl_status add_entry(wtl_text *out, const char *path, const wtl_named *it
                       (long long)(begin + (int64_t)wtl_tensor_bytes(item->tensor)));
 }
 
+/* Tensors of 8-byte elements come first, then those of 4, 2 and 1, as in the reference library: so each is aligned in the
+ * file, which some readers need. Calls fn with each in that order. */
+static wtl_status in_file_order(const wtl_dict *d, wtl_status (*fn)(void *arg, int64_t i), void *arg) {
+  for (size_t size = 8; size > 0; size /= 2) {
+    for (int64_t i = 0; i < d->n; i++) {
+      if (wtl_dtype_size(wtl_tensor_dtype(d->item[i].tensor)) == size) WTL_TRY(fn(arg, i));
+    }
+  }
+  return WTL_OK;
+}
+
+typedef struct saving {
+  const wtl_dict *d;
+  wtl_writer *w;
+  int64_t *begin, at; /* of each tensor; of the next */
+} saving;
+
+static wtl_status place_tensor(void *arg, int64_t i) {
+  saving *s = arg;
+  s->begin[i] = s->at;
+  s->at += (int64_t)wtl_tensor_bytes(s->d->item[i].tensor);
+  return WTL_OK;
+}
+
 /* The JSON, and spaces that make its length a multiple of 8. */
-static wtl_status build_header(wtl_text *out, const char *path, const wtl_dict *d, const char *const *meta) {
-  int64_t at = 0;
+static wtl_status build_header(wtl_text *out, const char *path, const wtl_dict *d, const char *const *meta, const int64_t *begin) {
   bool with_meta = meta && meta[0];
   WTL_TRY(wtl_text_add(out, "{"));
   if (with_meta) WTL_TRY(add_meta(out, path, meta));
   for (int64_t i = 0; i < d->n; i++) {
     if (i || with_meta) WTL_TRY(wtl_text_add(out, ","));
-    WTL_TRY(add_entry(out, path, &d->item[i], at));
-    at += (int64_t)wtl_tensor_bytes(d->item[i].tensor);
+    WTL_TRY(add_entry(out, path, &d->item[i], begin[i]));
   }
   WTL_TRY(wtl_text_add(out, "}"));
   WTL_TRY(wtl_text_add(out, "%*s", (int)((8 - out->n % 8) % 8), ""));
@@ -319,26 +348,31 @@ static wtl_status build_header(wtl_text *out, const char *path, const wtl_dict *
   return WTL_OK;
 }
 
-static wtl_status put_tensor(wtl_writer *w, wtl_tensor *t) {
+static wtl_status put_tensor(void *arg, int64_t i) {
+  saving *s = arg;
   wtl_tensor *plain;
-  WTL_TRY(wtl_tensor_as_contiguous(t, &plain));
-  wtl_status s = wtl_writer_put(w, wtl_tensor_cdata(plain), wtl_tensor_bytes(plain));
+  WTL_TRY(wtl_tensor_as_contiguous(s->d->item[i].tensor, &plain));
+  wtl_status st = wtl_writer_put(s->w, wtl_tensor_cdata(plain), wtl_tensor_bytes(plain));
   wtl_tensor_release(plain);
-  return s;
+  return st;
 }
 
 wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta) {
   wtl_writer w = { 0 };
   wtl_text header;
+  saving order = { d, &w, wtl_calloc(ctx, (size_t)d->n + 1, sizeof(int64_t)), 0 };
+  if (!order.begin) return WTL_ERR_MEMORY;
   wtl_text_init(&header, ctx);
-  wtl_status s = build_header(&header, path, d, meta);
+  wtl_status s = in_file_order(d, place_tensor, &order);
+  if (s == WTL_OK) s = build_header(&header, path, d, meta, order.begin);
   uint64_t length = header.n;
   if (s == WTL_OK) s = wtl_writer_open(ctx, path, &w);
   if (s == WTL_OK) s = wtl_writer_put(&w, &length, 8);
   if (s == WTL_OK) s = wtl_writer_put(&w, header.s, header.n);
-  for (int64_t i = 0; s == WTL_OK && i < d->n; i++) s = put_tensor(&w, d->item[i].tensor);
+  if (s == WTL_OK) s = in_file_order(d, put_tensor, &order);
   if (s == WTL_OK) s = wtl_writer_commit(&w);
   wtl_writer_abort(&w);
   wtl_text_free(&header);
+  wtl_free(ctx, order.begin);
   return s;
 }

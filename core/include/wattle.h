@@ -450,9 +450,10 @@ void wtl_dict_init(wtl_dict *d, wtl_ctx *ctx);
 void wtl_dict_free(wtl_dict *d);
 wtl_status wtl_dict_add(wtl_dict *d, const char *name, wtl_tensor *t); /* retains; a second of one name is WTL_ERR_ARG */
 wtl_tensor *wtl_dict_find(const wtl_dict *d, const char *name);        /* borrowed or NULL */
-/* meta: key, value, key, value, ..., NULL; or NULL. */
+/* meta: key, value, key, value, ..., NULL; or NULL. The header has the dict's order; the bytes are ordered by the size of
+ * an element, largest first, so that all are aligned. */
 wtl_status wtl_safetensors_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
-/* out: initialised and empty; tensors come in the order of their bytes in the file. */
+/* out: initialised and empty; tensors come in the header's order. */
 wtl_status wtl_safetensors_load(wtl_ctx *ctx, const char *path, wtl_dict *out);
 /* The file's metadata as strings: key, value, key, value, ..., NULL - what save takes. n counts pairs. */
 typedef struct wtl_meta { wtl_ctx *ctx; char **s; int64_t n; } wtl_meta;
