@@ -1,7 +1,7 @@
 /* JPEG through libjpeg-turbo's libjpeg interface, which is the one that Pillow uses, with the same choices: the accurate
  * integer DCT, fancy upsampling, inverted CMYK as Adobe writes it. (TurboJPEG's own interface reports only the last
  * remark on a file, so that lost rows could hide behind a harmless one.) Errors leave the library by longjmp, always to
- * wtl_jpeg_decode or create, whose frames own nothing. */
+ * wtl_jpeg_decode, whose frame owns nothing. */
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,22 +67,11 @@ wtl_status wtl_jpeg_create(wtl_decoder *d) {
   wtl_jpeg *j = wtl_alloc(d->ctx, sizeof *j);
   if (!j) return wtl_decoder_fail(d, WTL_ERR_MEMORY, "out of memory: %zu bytes more were asked for", sizeof *j);
   j->d = d;
-  j->z.err = jpeg_std_error(&j->err);
-  j->z.client_data = j;
-  j->err.error_exit = on_error;
-  j->err.emit_message = on_message;
   d->jpeg = j;
-  if (setjmp(j->jump)) return j->status;
-  jpeg_create_decompress(&j->z);
-  j->progress.progress_monitor = on_progress;
-  j->z.progress = &j->progress;
-  jpeg_save_markers(&j->z, JPEG_APP0 + 1, 0xffff);
   return WTL_OK;
 }
 
 void wtl_jpeg_destroy(wtl_decoder *d) {
-  if (!d->jpeg) return;
-  jpeg_destroy_decompress(&d->jpeg->z);
   wtl_free(d->ctx, d->jpeg);
   d->jpeg = NULL;
 }
@@ -143,6 +132,9 @@ static void read_rows(wtl_jpeg *j, bool as_is) {
 /* All of it, between setjmp and its return. */
 static void decode(wtl_jpeg *j) {
   struct jpeg_decompress_struct *z = &j->z;
+  jpeg_create_decompress(z); /* anew for each: tables of the picture before would serve one that lacks its own */
+  z->progress = &j->progress;
+  jpeg_save_markers(z, JPEG_APP0 + 1, 0xffff);
   jpeg_mem_src(z, j->bytes, j->n);
   jpeg_read_header(z, TRUE);
   check_header(j);
@@ -161,15 +153,16 @@ static void decode(wtl_jpeg *j) {
 
 wtl_status wtl_jpeg_decode(wtl_decoder *d, const unsigned char *bytes, size_t n, int channels, wtl_pixels *out, int *orientation) {
   wtl_jpeg *j = d->jpeg;
-  j->bytes = bytes;
-  j->n = n;
-  j->channels = channels;
-  j->out = out;
-  if (setjmp(j->jump)) {
-    jpeg_abort_decompress(&j->z);
-    return j->status;
+  *j = (wtl_jpeg){ .d = d, .bytes = bytes, .n = n, .channels = channels, .out = out };
+  j->z.err = jpeg_std_error(&j->err);
+  j->z.client_data = j;
+  j->err.error_exit = on_error;
+  j->err.emit_message = on_message;
+  j->progress.progress_monitor = on_progress;
+  if (setjmp(j->jump) == 0) {
+    decode(j);
+    *orientation = j->orientation;
   }
-  decode(j);
-  *orientation = j->orientation;
-  return WTL_OK;
+  jpeg_destroy_decompress(&j->z);
+  return j->status;
 }

@@ -74,12 +74,11 @@ static wtl_status make_weights(wtl_decoder *d, axis a, wtl_filter f, wtl_block b
 
 /* ---- kernels in plain C ---- */
 
-static void across_plain(const wtl_weights *w, const unsigned char *in, const unsigned char *end, int channels, unsigned char *out) {
-  (void)end;
+static void row_plain(const wtl_weights *w, const unsigned char *in, int channels, unsigned char *out) {
   for (int i = 0; i < w->n; i++, out += channels) {
     const int32_t *k = w->weight + (size_t)i * (size_t)w->most;
     const unsigned char *p = in + (size_t)w->bounds[2 * i] * (size_t)channels;
-    int32_t sum[4] = { 1 << (WTL_RESIZE_BITS - 1), 1 << (WTL_RESIZE_BITS - 1), 1 << (WTL_RESIZE_BITS - 1), 1 << (WTL_RESIZE_BITS - 1) };
+    int32_t half = 1 << (WTL_RESIZE_BITS - 1), sum[4] = { half, half, half, half };
     if (channels == 3) {
       for (int t = 0; t < w->bounds[2 * i + 1]; t++, p += 3) {
         sum[0] += p[0] * k[t];
@@ -92,6 +91,12 @@ static void across_plain(const wtl_weights *w, const unsigned char *in, const un
     }
     for (int c = 0; c < channels; c++) out[c] = wtl_resize_clip(sum[c]);
   }
+}
+
+static void across_plain(const wtl_weights *w, const wtl_pixels *in, int first, wtl_pixels *out) {
+  size_t c = (size_t)in->channels, from = (size_t)in->width * c, to = (size_t)out->width * c;
+  for (int y = 0; y < out->height; y++)
+    row_plain(w, in->data + (size_t)(first + y) * from, in->channels, out->data + (size_t)y * to);
 }
 
 #define LANES 256 /* sums at a time, all in the first cache */
@@ -135,21 +140,17 @@ static wtl_status nearest(wtl_decoder *d, const wtl_pixels *in, const float box[
   unsigned char *to = out->data;
   for (int i = 0; i < out->height; i++, y += step_y) {
     const unsigned char *row = y < in->height ? in->data + (size_t)(int)y * (size_t)in->width * c : NULL;
-    for (int k = 0; k < out->width; k++, to += c) {
-      if (row && column[k] >= 0) memcpy(to, row + (size_t)column[k] * c, c);
-      else memset(to, 0, c);
+    int seen = row ? out->width : 0; /* columns that are inside: those outside come last */
+    while (seen > 0 && column[seen - 1] < 0) seen--;
+    if (c == 3) {
+      for (int k = 0; k < seen; k++, to += 3) memcpy(to, row + (size_t)column[k] * 3, 3);
+    } else {
+      for (int k = 0; k < seen; k++, to += c) memcpy(to, row + (size_t)column[k] * c, c);
     }
+    memset(to, 0, (size_t)(out->width - seen) * c);
+    to += (size_t)(out->width - seen) * c;
   }
   return WTL_OK;
-}
-
-/* Rows first .. first + out->height of in, each scaled to out's width. */
-static void pass_across(const wtl_resize_kernels *k, const wtl_weights *w, const wtl_pixels *in, int first, wtl_pixels *out) {
-  size_t c = (size_t)in->channels, from = (size_t)in->width * c, to = (size_t)out->width * c;
-  const unsigned char *end = in->data + from * (size_t)in->height;
-  wtl_across_fn across = c == 1 || c == 3 ? k->across : across_plain;
-  for (int y = 0; y < out->height; y++)
-    across(w, in->data + (size_t)(first + y) * from, end, in->channels, out->data + (size_t)y * to);
 }
 
 /* first: the row of the source that in begins with. */
@@ -171,12 +172,12 @@ static wtl_status two_passes(wtl_decoder *d, const wtl_pixels *in, const float b
   /* Only the rows that the second pass reads. */
   int first = v.bounds[0], last = v.bounds[2 * v.n - 2] + v.bounds[2 * v.n - 1];
   if (!down) {
-    pass_across(k, &h, in, 0, out);
+    k->across(&h, in, 0, out);
   } else if (!across) {
     pass_down(k, &v, in, 0, out);
   } else {
     WTL_TRY(wtl_pixels_reserve(d, &d->narrowed, out->width, last - first, in->channels));
-    pass_across(k, &h, in, first, &d->narrowed);
+    k->across(&h, in, first, &d->narrowed);
     pass_down(k, &v, &d->narrowed, first, out);
   }
   return WTL_OK;

@@ -16,9 +16,8 @@ typedef struct wtl_weights {
   int16_t *split;   /* (n, most / 4, 8): of each 4 weights the low 12 bits, then the rest: weight = low + 4096 * rest */
 } wtl_weights;
 
-/* One row, 1 or 3 channels (more: resize.c's own). `end` is where the picture's memory ends: nothing behind it is read. */
-typedef void (*wtl_across_fn)(const wtl_weights *w, const unsigned char *in, const unsigned char *end, int channels,
-                              unsigned char *out);
+/* Rows first, first + 1, ... of in, as many as out has, each scaled to out's width. Reads nothing behind in's last row. */
+typedef void (*wtl_across_fn)(const wtl_weights *w, const wtl_pixels *in, int first, wtl_pixels *out);
 /* One row of the result, `bytes` long: in is the first of its source rows, which follow each other at `bytes`. */
 typedef void (*wtl_down_fn)(const int32_t *weight, int count, const unsigned char *in, size_t bytes, unsigned char *out);
 

@@ -14,43 +14,74 @@ AVX2 static inline __m256i finish8(__m256i low, __m256i rest) {
   return _mm256_srai_epi32(sum, WTL_RESIZE_BITS);
 }
 
-/* ---- along a row ---- */
+/* ---- along rows ---- */
 
 static void tail(const int32_t *k, const unsigned char *p, int t, int count, int channels, int32_t *sum) {
   for (; t < count; t++)
     for (int c = 0; c < channels; c++) sum[c] += p[t * channels + c] * k[t];
 }
 
-/* Four pixels at a time: 0 and 1 in the lower half, 2 and 3 in the upper, samples of a channel side by side. */
-AVX2 static void across3(const wtl_weights *w, const unsigned char *in, const unsigned char *end, unsigned char *out) {
+typedef struct quad { __m256i low, rest; } quad; /* sums of one row: pixels 0 and 1 in the lower half, 2 and 3 in the upper */
+
+/* Four pixels of a row, the samples of a channel side by side, times four weights. */
+AVX2 static inline void add_quad(quad *q, const unsigned char *p, __m256i low, __m256i rest) {
   const __m256i pairs = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
                                          6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+  __m256i x = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)), pairs);
+  q->low = _mm256_add_epi32(q->low, _mm256_madd_epi16(x, low));
+  q->rest = _mm256_add_epi32(q->rest, _mm256_madd_epi16(x, rest));
+}
+
+/* The sums of two rows, one in each half. */
+AVX2 static inline __m256i two_rows(const quad *a, const quad *b) {
+  __m256i x = _mm256_add_epi32(a->low, _mm256_slli_epi32(a->rest, 12)), y = _mm256_add_epi32(b->low, _mm256_slli_epi32(b->rest, 12));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31));
+}
+
+/* Sample i of rows at p[0..3], ascending in memory, to sum: rows 0 and 1, rows 2 and 3. Four share the weights' unpacking. */
+AVX2 static inline void sample3(const wtl_weights *w, int i, const unsigned char *const p[4], const unsigned char *end, __m256i sum[2]) {
   const __m256i lows = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), rests = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
-  for (int i = 0; i < w->n; i++, out += 3) {
-    const unsigned char *p = in + 3 * (size_t)w->bounds[2 * i];
-    const int16_t *k = w->split + 2 * (size_t)i * (size_t)w->most;
-    int count = w->bounds[2 * i + 1], t = 0;
-    __m256i low = _mm256_setzero_si256(), rest = low;
-    for (; t < count && end - (p + 3 * t) >= 16; t += 4) {
-      __m256i x = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p + 3 * t))), pairs);
-      __m256i y = _mm256_castsi128_si256(_mm_load_si128((const __m128i *)(k + 2 * t)));
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(x, _mm256_permutevar8x32_epi32(y, lows)));
-      rest = _mm256_add_epi32(rest, _mm256_madd_epi16(x, _mm256_permutevar8x32_epi32(y, rests)));
-    }
-    __m256i both = _mm256_add_epi32(low, _mm256_slli_epi32(rest, 12));
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-    sum = _mm_add_epi32(sum, _mm_set1_epi32(1 << (WTL_RESIZE_BITS - 1)));
-    if (t < count) { /* the last pixels of the picture */
-      int32_t s[4];
-      _mm_storeu_si128((__m128i *)s, sum);
-      tail(w->weight + (size_t)i * (size_t)w->most, p, t, count, 3, s);
-      sum = _mm_loadu_si128((const __m128i *)s);
-    }
-    __m128i v = _mm_srai_epi32(sum, WTL_RESIZE_BITS);
-    v = _mm_packus_epi16(_mm_packs_epi32(v, v), v);
-    uint32_t rgb = (uint32_t)_mm_cvtsi128_si32(v);
-    memcpy(out, &rgb, 2);
-    out[2] = (unsigned char)(rgb >> 16);
+  const __m256i half = _mm256_set1_epi32(1 << (WTL_RESIZE_BITS - 1)), zero = _mm256_setzero_si256();
+  const int16_t *k = w->split + 2 * (size_t)i * (size_t)w->most;
+  size_t first = 3 * (size_t)w->bounds[2 * i];
+  int count = w->bounds[2 * i + 1], t = 0;
+  quad q[4] = { { zero, zero }, { zero, zero }, { zero, zero }, { zero, zero } };
+  for (; t < count && (size_t)(end - p[3]) >= first + 3 * (size_t)t + 16; t += 4) {
+    __m256i y = _mm256_castsi128_si256(_mm_load_si128((const __m128i *)(k + 2 * t)));
+    __m256i low = _mm256_permutevar8x32_epi32(y, lows), rest = _mm256_permutevar8x32_epi32(y, rests);
+    size_t at = first + 3 * (size_t)t;
+    add_quad(&q[0], p[0] + at, low, rest);
+    add_quad(&q[1], p[1] + at, low, rest);
+    add_quad(&q[2], p[2] + at, low, rest);
+    add_quad(&q[3], p[3] + at, low, rest);
+  }
+  sum[0] = _mm256_add_epi32(two_rows(&q[0], &q[1]), half);
+  sum[1] = _mm256_add_epi32(two_rows(&q[2], &q[3]), half);
+  if (t >= count) return;
+  int32_t s[16]; /* the last pixels of the picture */
+  _mm256_storeu_si256((__m256i *)s, sum[0]);
+  _mm256_storeu_si256((__m256i *)(s + 8), sum[1]);
+  for (int r = 0; r < 4; r++) tail(w->weight + (size_t)i * (size_t)w->most, p[r] + first, t, count, 3, s + 4 * r);
+  sum[0] = _mm256_loadu_si256((const __m256i *)s);
+  sum[1] = _mm256_loadu_si256((const __m256i *)(s + 8));
+}
+
+static inline void put3(unsigned char *out, uint32_t rgb) {
+  memcpy(out, &rgb, 2);
+  out[2] = (unsigned char)(rgb >> 16);
+}
+
+AVX2 static void across3(const wtl_weights *w, const unsigned char *const p[4], const unsigned char *end, unsigned char *const out[4]) {
+  for (int i = 0; i < w->n; i++) {
+    __m256i sum[2];
+    sample3(w, i, p, end, sum);
+    __m256i v = _mm256_packs_epi32(_mm256_srai_epi32(sum[0], WTL_RESIZE_BITS), _mm256_srai_epi32(sum[1], WTL_RESIZE_BITS));
+    v = _mm256_packus_epi16(v, v); /* rows 0 and 2 in the lower half, 1 and 3 in the upper */
+    uint64_t even = (uint64_t)_mm_cvtsi128_si64(_mm256_castsi256_si128(v)), odd = (uint64_t)_mm_cvtsi128_si64(_mm256_extracti128_si256(v, 1));
+    put3(out[0] + 3 * i, (uint32_t)even);
+    put3(out[1] + 3 * i, (uint32_t)odd);
+    put3(out[2] + 3 * i, (uint32_t)(even >> 32));
+    put3(out[3] + 3 * i, (uint32_t)(odd >> 32));
   }
 }
 
@@ -73,9 +104,27 @@ AVX2 static void across1(const wtl_weights *w, const unsigned char *in, const un
   }
 }
 
-AVX2 static void across(const wtl_weights *w, const unsigned char *in, const unsigned char *end, int channels, unsigned char *out) {
-  if (channels == 3) across3(w, in, end, out);
-  else across1(w, in, end, out);
+AVX2 static void across(const wtl_weights *w, const wtl_pixels *in, int first, wtl_pixels *out) {
+  size_t c = (size_t)in->channels, from = (size_t)in->width * c, to = (size_t)out->width * c;
+  const unsigned char *rows = in->data + (size_t)first * from, *end = in->data + (size_t)in->height * from;
+  if (c == 1) {
+    for (size_t y = 0; y < (size_t)out->height; y++) across1(w, rows + y * from, end, out->data + y * to);
+    return;
+  }
+  if (c != 3) {
+    wtl_resize_plain.across(w, in, first, out);
+    return;
+  }
+  for (int y = 0; y < out->height; y += 4) {
+    const unsigned char *p[4];
+    unsigned char *q[4];
+    for (int k = 0; k < 4; k++) { /* of fewer than four, the last is computed again */
+      size_t row = (size_t)(y + k < out->height ? y + k : out->height - 1);
+      p[k] = rows + row * from;
+      q[k] = out->data + row * to;
+    }
+    across3(w, p, end, q);
+  }
 }
 
 /* ---- down the columns ---- */

@@ -191,16 +191,19 @@ static void kernels_agree(void **state) {
   const wtl_resize_kernels *fast = wtl_resize_avx2();
   enum { N = 40, IN = 70, MOST = 24, ROWS = 30 };
   wtl_weights w = { N, MOST, wtl_alloc(ctx, 2 * N * sizeof(int)), wtl_alloc(ctx, N * MOST * 4), wtl_alloc(ctx, N * MOST * 4) };
-  unsigned char a[3 * N], b[3 * N], *in = wtl_alloc(ctx, ROWS * 3 * IN);
+  unsigned char a[7 * 3 * N], b[7 * 3 * N], *in = wtl_alloc(ctx, ROWS * 3 * IN);
   (void)state;
   for (uint64_t seed = 0; fast && seed < 200; seed++) {
     wtl_rng r = wtl_rng_make(seed, "weights", "", 0);
     int channels = seed % 2 ? 3 : 1, wide = 1 + (int)(seed % IN);
     for (int i = 0; i < ROWS * 3 * IN; i++) in[i] = (unsigned char)wtl_rng_u32(&r, (uint64_t)(90000 + i));
     random_weights(&w, wide, &r);
-    wtl_resize_plain.across(&w, in + ROWS * 3 * IN - wide * channels, in + ROWS * 3 * IN, channels, a); /* the end is read to */
-    fast->across(&w, in + ROWS * 3 * IN - wide * channels, in + ROWS * 3 * IN, channels, b);
-    assert_memory_equal(a, b, (size_t)(N * channels));
+    int rows = 1 + (int)(seed / 2 % 7);
+    wtl_pixels source = { wide, rows + 2, channels, in + ROWS * 3 * IN - (rows + 2) * wide * channels, 0 }; /* up to the block's end */
+    wtl_pixels plain = { N, rows, channels, a, sizeof a }, quick = { N, rows, channels, b, sizeof b };
+    wtl_resize_plain.across(&w, &source, 2, &plain);
+    fast->across(&w, &source, 2, &quick);
+    assert_memory_equal(a, b, (size_t)(N * channels * rows));
     size_t bytes = 1 + seed % (3 * N);
     wtl_resize_plain.down(w.weight, w.bounds[1], in, bytes, a);
     fast->down(w.weight, w.bounds[1], in, bytes, b);
@@ -288,6 +291,22 @@ static void cut_and_damaged_files(void **state) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) cut_and_damaged(names[i]);
 }
 
+/* A picture whose tables are missing is not read with those of the picture before. */
+static void the_picture_before_leaves_nothing(void **state) {
+  wtl_decoder *d = decoder();
+  wtl_pixels p = { 0 };
+  size_t n;
+  unsigned char *bytes = (unsigned char *)slurp(FOLDER "small.jpg", &n);
+  (void)state;
+  DECODES(wtl_decode(d, bytes, n, 3, &p));
+  for (size_t i = 2; bytes[i + 1] != 0xda; i += 2 + (size_t)(bytes[i + 2] << 8 | bytes[i + 3]))
+    if (bytes[i + 1] == 0xdb) bytes[i + 1] = 0xfe; /* tables become comments */
+  REFUSES(wtl_decode(d, bytes, n, 3, &p), WTL_ERR_FORMAT, "table 0x00 was not defined");
+  free(bytes);
+  wtl_pixels_free(ctx, &p);
+  wtl_decoder_destroy(d);
+}
+
 /* A decoder whose memory is gone for each allocation in turn, and that then reads. */
 static void a_decoder_survives(void **state) {
   static const char *const names[] = { "420.jpg", "cmyk.jpg", "exif5.jpg", "palette4-interlaced.png", "rgba8.png" };
@@ -324,7 +343,8 @@ static void a_decoder_survives(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     CASE(every_picture_is_pillows), CASE(a_channel_is_scaled_by_itself), CASE(kernels_agree), CASE(boxes_and_sizes_are_checked),
-    CASE(tensors_are_checked), CASE(cut_and_damaged_files), CASE(a_decoder_survives),
+    CASE(tensors_are_checked), CASE(cut_and_damaged_files), CASE(the_picture_before_leaves_nothing),
+    CASE(a_decoder_survives),
   };
   return cmocka_run_group_tests_name("image", tests, NULL, NULL);
 }
