@@ -24,7 +24,7 @@ typedef struct walk {
 static const char *const weights[] = { "state_dict", "model", "model_state_dict", "model_ema" };
 
 static wtl_status bad(const walk *w, const char *what) {
-  return wtl_fail(w->p->ctx, WTL_ERR_FORMAT, "%s: %.200s%s%s", w->p->path, w->name, *w->name ? ": " : "", what);
+  return wtl_fail(w->p->ctx, WTL_ERR_FORMAT, "%s: %.80s%s%s", w->p->path, w->name, *w->name ? ": " : "", what);
 }
 
 /* ---- what comes out ---- */
