@@ -178,7 +178,7 @@ static void random_weights(wtl_weights *w, int in, const wtl_rng *r) {
     w->bounds[2 * i] = (int)(wtl_rng_u32(r, (uint64_t)(7 * i + 1)) % (uint32_t)(in - count + 1));
     w->bounds[2 * i + 1] = count;
     for (int t = 0; t < w->most; t++) {
-      int32_t v = t + 1 < count ? (int32_t)(wtl_rng_u32(r, (uint64_t)(1000 + i * w->most + t)) % 2000000) - 800000 : t + 1 == count ? left : 0;
+      int32_t v = t + 1 < count ? (int32_t)(wtl_rng_u32(r, (uint64_t)(1000 + i * w->most + t)) % 200000) - 80000 : t + 1 == count ? left : 0;
       left -= v;
       w->weight[i * w->most + t] = v;
       w->split[(i * w->most + t / 4 * 4) * 2 + t % 4] = (int16_t)(v & 4095);
