@@ -138,8 +138,13 @@ return {
   options = { "stochastic_depth_prob", "layer_scale" },
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(_, o)
-    return ConvNeXt{ skip_prob = o.stochastic_depth_prob or 0.1, layer_scale = o.layer_scale or 1e-6,
-                     in_channels = o.in_channels, num_classes = o.num_classes }
+    local p, scale = o.stochastic_depth_prob or 0.1, o.layer_scale or 1e-6
+    if type(p) ~= "number" or not (p >= 0 and p <= 1) then
+      where.raise("convnext_tiny: stochastic_depth_prob must be a number from 0 to 1, got %s", tostring(p))
+    elseif type(scale) ~= "number" or scale - scale ~= 0 then
+      where.raise("convnext_tiny: layer_scale must be a finite number, got %s", tostring(scale))
+    end
+    return ConvNeXt{ skip_prob = p, layer_scale = scale, in_channels = o.in_channels, num_classes = o.num_classes }
   end,
   head = { "^classifier%.2%." },
   stem = "features.0.0.weight",

@@ -48,8 +48,8 @@ function EncoderBlock:forward(x)
   return x + self.mlp(self.ln_2(x))
 end
 
--- The layers, under names rather than numbers.
-local Layers = nn.class "Layers"
+-- The layers, under names rather than numbers; printed as what it is in torchvision, and so is the head.
+local Layers = nn.class "Sequential"
 
 function Layers:init(dropout, attention_dropout)
   for i = 0, layers - 1 do self["encoder_layer_" .. i] = EncoderBlock(dropout, attention_dropout) end
@@ -77,7 +77,7 @@ function Encoder:forward(x, class_token)
   return self.ln(self.layers(self.dropout(x)))
 end
 
-local Heads = nn.class "Heads"
+local Heads = nn.class "Sequential"
 
 function Heads:init(classes)
   self.head = nn.Linear{ in_features = dim, out_features = classes }

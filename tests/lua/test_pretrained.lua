@@ -283,6 +283,12 @@ test("smallest images, and refusals that say why", function()
   raises(function() models.create("vit_b_16", { image_size = 100 }) end, "multiple of 16")
   raises(function() models.create("mobilenet_v2", { width_mult = 0 }) end, "width_mult")
   raises(function() models.create("efficientnet_b0", { dropout = 1.5 }) end, "p must be")
+  for _, name in ipairs{ "efficientnet_b0", "convnext_tiny" } do
+    for _, p in ipairs{ -0.1, 1.1, 0 / 0, "a" } do
+      raises(function() models.create(name, { stochastic_depth_prob = p }) end, name .. ": stochastic_depth_prob must be")
+    end
+  end
+  raises(function() models.create("convnext_tiny", { layer_scale = 1 / 0 }) end, "layer_scale must be")
   local mobile = models.create("mobilenet_v2", { width_mult = 0.1, num_classes = 2 }):eval()
   equal(mobile(wattle.rand{ 1, 3, 1, 1 }):shape(), { 1, 2 })
   equal(mobile(wattle.rand{ 2, 3, 33, 47 }):shape(), { 2, 2 })
