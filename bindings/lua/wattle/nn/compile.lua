@@ -50,7 +50,7 @@ local function find_loss(loss, model)
   end
   if options then util.check_options(options, known.options or {}, ('compile: loss "%s"'):format(name)) end
   return function(...)
-    return summed(ops[known.op], name, { ... }, model.aux_weights, options)
+    return summed(ops[known.op], name, { ... }, model.aux_weights, options or {})
   end, not known.classes
 end
 
