@@ -23,7 +23,7 @@ function DenseLayer:init(cin, drop_rate)
   self.norm2 = batch_norm(BOTTLENECK * GROWTH)
   self.relu2 = nn.ReLU()
   self.conv2 = conv(BOTTLENECK * GROWTH, GROWTH, 3)
-  if drop_rate > 0 then self.dropout = nn.Dropout{ p = drop_rate } end
+  if drop_rate ~= 0 then self.dropout = nn.Dropout{ p = drop_rate } end
 end
 
 -- x (N, cin, H, W) -> (N, 32, H, W)

@@ -27,7 +27,7 @@ end
 local BasicBlock = nn.class "BasicBlock"
 BasicBlock.expansion = 1
 
--- planes: the stage's width; net: {groups =, width_per_group =}, of which only ResNeXt and Wide-ResNet make use.
+-- planes: the stage's width.
 function BasicBlock:init(cin, planes, stride)
   self.conv1 = conv3x3(cin, planes, stride)
   self.bn1 = batch_norm(planes)
@@ -46,6 +46,7 @@ end
 local Bottleneck = nn.class "Bottleneck"
 Bottleneck.expansion = 4
 
+-- net: {groups =, width_per_group =} of the 3x3 convolution; ResNeXt and Wide-ResNet differ from ResNet in them alone.
 function Bottleneck:init(cin, planes, stride, net)
   local width, cout = planes * net.width_per_group // 64 * net.groups, 4 * planes
   self.conv1 = conv1x1(cin, width, 1)
