@@ -40,7 +40,13 @@ uint64_t wtl_stream_most(const wtl_stream *s);
 wtl_status wtl_sync_folder(wtl_ctx *ctx, char *path);
 
 /* A file written beside its path and renamed over it. abort is harmless after commit and on a zeroed writer. */
-typedef struct wtl_writer { wtl_ctx *ctx; const char *path; char *temp; int fd; } wtl_writer;
+typedef struct wtl_writer {
+  wtl_ctx *ctx;
+  const char *path;
+  char *temp;
+  int fd;
+  bool unsynced; /* set after opening: whole or not at all, but a power cut may take it */
+} wtl_writer;
 wtl_status wtl_writer_open(wtl_ctx *ctx, const char *path, wtl_writer *w);
 wtl_status wtl_writer_put(wtl_writer *w, const void *data, size_t n);
 wtl_status wtl_writer_commit(wtl_writer *w);
@@ -78,6 +84,9 @@ wtl_status wtl_read_pieces(wtl_ctx *ctx, const char *path, int fd, const char *f
 
 /* UTF-8 as JSON takes it (RFC 3629): shortest forms, no surrogates, nothing above U+10FFFF. */
 bool wtl_is_utf8(const char *text);
+/* A name that a file gave, for a message: its first 100 bytes, '?' for control characters. Returns buf. */
+#define WTL_SHOWN 104
+const char *wtl_shown(const char *name, char buf[WTL_SHOWN]);
 /* Metadata of a file that has none. */
 wtl_status wtl_meta_none(wtl_ctx *ctx, wtl_meta *out);
 /* wtl_dict_add for names known to differ. */

@@ -60,7 +60,7 @@ wtl_status wtl_sync_folder(wtl_ctx *ctx, char *path) {
 
 wtl_status wtl_writer_open(wtl_ctx *ctx, const char *path, wtl_writer *w) {
   struct stat st;
-  *w = (wtl_writer){ ctx, path, NULL, -1 };
+  *w = (wtl_writer){ ctx, path, NULL, -1, false };
   mode_t mode = 0666; /* less the umask */
   bool replaces = stat(path, &st) == 0;
   if (replaces && !S_ISREG(st.st_mode)) return wtl_fail(ctx, WTL_ERR_IO, "%s: not a regular file", path);
@@ -94,12 +94,12 @@ wtl_status wtl_writer_put(wtl_writer *w, const void *data, size_t n) {
 }
 
 wtl_status wtl_writer_commit(wtl_writer *w) {
-  if (fsync(w->fd) != 0) return wtl_fail_io(w->ctx, w->path, "cannot be synced", errno);
+  if (!w->unsynced && fsync(w->fd) != 0) return wtl_fail_io(w->ctx, w->path, "cannot be synced", errno);
   int fd = w->fd;
   w->fd = -1;
   if (close(fd) != 0) return wtl_fail_io(w->ctx, w->path, "cannot be written", errno);
   if (rename(w->temp, w->path) != 0) return wtl_fail_io(w->ctx, w->path, "cannot be replaced", errno);
-  wtl_status s = wtl_sync_folder(w->ctx, w->temp); /* the same folder, and a string that may be written */
+  wtl_status s = w->unsynced ? WTL_OK : wtl_sync_folder(w->ctx, w->temp); /* the same folder, and a string that may be written */
   wtl_free(w->ctx, w->temp);
   w->temp = NULL;
   return s;
@@ -110,7 +110,7 @@ void wtl_writer_abort(wtl_writer *w) {
   if (w->fd >= 0) close(w->fd);
   unlink(w->temp);
   wtl_free(w->ctx, w->temp);
-  *w = (wtl_writer){ w->ctx, w->path, NULL, -1 };
+  *w = (wtl_writer){ w->ctx, w->path, NULL, -1, false };
 }
 
 wtl_status wtl_file_write(wtl_ctx *ctx, const char *path, const void *data, size_t n) {

@@ -121,7 +121,7 @@ static wtl_status check(wtl_ctx *ctx, const char *path, const wtl_tensor *image,
   return WTL_OK;
 }
 
-wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality) {
+wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality, bool sync) {
   const wtl_shape *shape = wtl_tensor_shape(image);
   bool jpeg;
   wtl_writer w;
@@ -132,6 +132,7 @@ wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *imag
   if (!p.data) return WTL_ERR_MEMORY;
   wtl_status s = wtl_writer_open(ctx, path, &w);
   if (s == WTL_OK) {
+    w.unsynced = !sync;
     s = jpeg ? put_jpeg(&w, &p, quality) : put_png(&w, &p);
     if (s == WTL_OK) s = wtl_writer_commit(&w);
     wtl_writer_abort(&w);

@@ -574,8 +574,8 @@ int64_t wtl_loader_skipped(const wtl_loader *l);
 wtl_status wtl_loader_skip(const wtl_loader *l, int64_t i, int64_t *sample, const char **reason);
 
 /* A u8 image [H,W], [1,H,W] or [3,H,W] (RGB) to a file: JPEG where path ends in .jpg or .jpeg (quality 1 to 100; colour
- * subsampled 4:2:0), PNG where it ends in .png. Written beside, synced, renamed. */
-wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality);
+ * subsampled 4:2:0), PNG where it ends in .png. Written beside and renamed; sync: on the disk before it returns. */
+wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality, bool sync);
 
 /* n files of CIFAR's binary version, one after another: images u8 [N,3,32,32], labels u8 [N]. WTL_ERR_FORMAT: a file that has
  * not exactly `records` records, or a label that is no class. */

@@ -30,7 +30,7 @@ for c, class in ipairs{ "ant", "bee", "cat" } do
   folder("pictures/" .. class)
   for i = 1, per_class do
     local image = (wattle.rand{ c == 2 and 1 or 3, 20 + 3 * i, 44 - 2 * i } * 255):to "u8"
-    assert(data.save_image(path(("pictures/%s/%d.%s"):format(class, i, i % 3 == 0 and "png" or "jpg")), image))
+    assert(data.save_image(path(("pictures/%s/%d.%s"):format(class, i, i % 3 == 0 and "png" or "jpg")), image, { sync = false }))
   end
 end
 folder "pictures/cat/deeper"

@@ -20,17 +20,18 @@ local function is_tensor(v)
   return debug.getmetatable(v) == tensor_type
 end
 
--- data.save_image(path, image, {quality = 90}) -> true or nil, message, code: a u8 tensor (H,W), (1,H,W) or (3,H,W) as a
--- JPEG (path ends in .jpg or .jpeg; quality 1 to 100, colour subsampled 4:2:0) or PNG file, written beside and renamed.
+-- data.save_image(path, image, {quality = 90, sync = true}) -> true or nil, message, code: a u8 tensor (H,W), (1,H,W) or
+-- (3,H,W) as a JPEG (path ends in .jpg or .jpeg; quality 1 to 100, colour subsampled 4:2:0) or PNG file, written beside and
+-- renamed. sync = false does not wait for the disk: for a whole folder that can be made again.
 function data.save_image(path, picture, o)
   o = o or {}
-  util.check_options(o, { "quality" }, "data.save_image")
+  util.check_options(o, { "quality", "sync" }, "data.save_image")
   if type(path) ~= "string" then where.raise("data.save_image: a path is needed, not %s", type(path)) end
   if not is_tensor(picture) then where.raise("data.save_image: the image must be a tensor, not %s", type(picture)) end
   if o.quality ~= nil and math.type(o.quality) ~= "integer" then
     where.raise("data.save_image: quality must be an integer of 1 to 100, got %s", tostring(o.quality))
   end
-  return core.save_image(path, picture:contiguous(), o.quality)
+  return core.save_image(path, picture:contiguous(), o.quality, o.sync ~= false)
 end
 
 -- The class names: a list as given, or how many (found from the labels if nil).
