@@ -346,7 +346,7 @@ static int plan_profile(lua_State *L) {
 /* Rows of agree are kept in C until the core has returned: Lua's errors may not cross it. */
 typedef struct agree_row {
   char name[WTL_NAME_MAX], op[32], provider[32], impl[64];
-  double forward_err, backward_err;
+  double forward_err, backward_err, rounding_err;
 } agree_row;
 typedef struct agree_rows { agree_row *row; int n, cap; bool full; } agree_rows;
 
@@ -366,6 +366,7 @@ static void add_row(void *arg, const wtl_agree_row *from) {
   snprintf(to->impl, sizeof to->impl, "%s", from->impl ? from->impl : "");
   to->forward_err = from->forward_err;
   to->backward_err = from->backward_err;
+  to->rounding_err = from->rounding_err;
 }
 
 static int plan_agree(lua_State *L) {
@@ -386,6 +387,7 @@ static int plan_agree(lua_State *L) {
     set_string(L, "impl", a.row[i].impl);
     set_number(L, "forward_err", a.row[i].forward_err);
     set_number(L, "backward_err", a.row[i].backward_err);
+    set_number(L, "rounding_err", a.row[i].rounding_err);
     lua_rawseti(L, -2, i + 1);
   }
   wl_box_close(hold);
@@ -427,7 +429,8 @@ static const wl_fn methods[] = {
     "backward, calls, time_us, flops, bytes." },
   { "agree", plan_agree, "(backend?) -> {rows}",
     "Each node of an f64 plan (keep_values = true, one step run) run alone in f32 through the backend, fed "
-    "the recorded values: name, op, provider, impl, forward_err, backward_err (norm-relative)." },
+    "the recorded values: name, op, provider, impl, forward_err, backward_err (norm-relative), and "
+    "rounding_err, what rounding the op's inputs to f32 alone does to that gradient in f64." },
   { NULL, NULL, NULL, NULL }
 };
 

@@ -45,6 +45,16 @@ static wtl_status recorded(wtl_plan *p, wtl_value v, bool gradient, wtl_dtype d,
   return s;
 }
 
+/* A recorded value in f64; rounded: to what f32 holds of it. Labels stay as they are. */
+static wtl_status recorded_wide(wtl_plan *p, wtl_value v, bool gradient, bool rounded, wtl_tensor **out) {
+  wtl_tensor *narrow;
+  if (!rounded || p->graph->value[v].dtype != WTL_F64) return wtl_plan_value(p, v, gradient, out);
+  WTL_TRY(recorded(p, v, gradient, WTL_F32, &narrow));
+  wtl_status s = wtl_tensor_convert(narrow, WTL_F64, out);
+  wtl_tensor_release(narrow);
+  return s;
+}
+
 /* A float input as a parameter of the small graph. */
 static wtl_status add_param(agree_node *a, int k, bool grad, wtl_value *out) {
   wtl_tensor *t;
@@ -89,14 +99,14 @@ static wtl_status add_loss(agree_node *a) {
 }
 
 /* The f64 gradients of this node's inputs alone: what the plan recorded sums over all readers of a value. */
-static wtl_status exact_gradients(agree_node *a, wtl_tensor *din[]) {
+static wtl_status exact_gradients(agree_node *a, bool rounded, wtl_tensor *din[]) {
   wtl_tensor *in[WTL_MAX_IN] = { NULL }, *dy = NULL;
   bool want[WTL_MAX_IN] = { false };
-  wtl_status s = wtl_plan_value(a->whole, a->node->out[0], true, &dy);
+  wtl_status s = recorded_wide(a->whole, a->node->out[0], true, rounded, &dy);
   for (int k = 0; k < a->node->n_in && s == WTL_OK; k++) {
     if (a->node->in[k] < 0) continue;
     want[k] = a->param[k] && a->param[k]->requires_grad;
-    s = wtl_plan_value(a->whole, a->node->in[k], false, &in[k]);
+    s = recorded_wide(a->whole, a->node->in[k], false, rounded, &in[k]);
   }
   if (s == WTL_OK) s = wtl_op_vjp(a->g->ctx, a->node->op, a->node->attr, in, a->node->n_in, &dy, want, din);
   for (int k = 0; k < WTL_MAX_IN; k++) wtl_tensor_release(in[k]);
@@ -115,20 +125,22 @@ static wtl_status compare_forward(agree_node *a, wtl_agree_row *row) {
 }
 
 static wtl_status compare_backward(agree_node *a, double floor, wtl_agree_row *row) {
-  wtl_tensor *want[WTL_MAX_IN] = { NULL };
+  wtl_tensor *want[WTL_MAX_IN] = { NULL }, *near[WTL_MAX_IN] = { NULL };
   wtl_step step;
-  double err;
+  double err, least;
   WTL_TRY(wtl_plan_step(a->plan, &a->target, a->target ? 1 : 0, &step));
-  wtl_status s = exact_gradients(a, want);
+  wtl_status s = exact_gradients(a, false, want);
+  if (s == WTL_OK) s = exact_gradients(a, true, near);
   for (int k = 0; k < a->node->n_in && s == WTL_OK; k++) {
     wtl_tensor *got = NULL;
     if (!want[k]) continue;
     s = wtl_plan_param_gradient(a->plan, a->param[k], &got);
     if (s == WTL_OK) s = relative_error(got, want[k], floor, &err);
-    if (s == WTL_OK && !(err <= row->backward_err)) row->backward_err = err; /* a NaN counts as worst */
+    if (s == WTL_OK) s = relative_error(near[k], want[k], floor, &least);
+    if (s == WTL_OK && !(err <= row->backward_err)) row->backward_err = err, row->rounding_err = least; /* NaN: worst */
     wtl_tensor_release(got);
   }
-  for (int k = 0; k < WTL_MAX_IN; k++) wtl_tensor_release(want[k]);
+  for (int k = 0; k < WTL_MAX_IN; k++) wtl_tensor_release(want[k]), wtl_tensor_release(near[k]);
   return s;
 }
 

@@ -406,6 +406,8 @@ wtl_status wtl_plan_profile_row(const wtl_plan *p, int i, wtl_profile_row *out);
 typedef struct wtl_agree_row {
   const char *name, *op, *provider, *impl;
   double forward_err, backward_err;
+  double rounding_err; /* where backward_err is: what rounding the op's inputs to f32 does to the gradient, all else in f64;
+                          near or above backward_err where a gradient is the small rest of a sum, and none could do better */
 } wtl_agree_row;
 typedef void (*wtl_agree_fn)(void *arg, const wtl_agree_row *row);
 wtl_status wtl_plan_agree(wtl_plan *p, const char *backend, wtl_agree_fn fn, void *arg);
