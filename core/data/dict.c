@@ -1,4 +1,5 @@
-/* Names and tensors in order, the string pairs of a file's metadata, and whether a name is UTF-8. */
+/* Names and tensors in order, the string pairs of a file's metadata, and names: are they
+ * UTF-8, and how they stand in messages. */
 #include <string.h>
 
 #include "data.h"
@@ -68,4 +69,11 @@ bool wtl_is_utf8(const char *text) {
     }
   }
   return true;
+}
+
+const char *wtl_shown(const char *name, char buf[WTL_SHOWN]) {
+  size_t n = 0;
+  for (; name[n] && n < 100; n++) buf[n] = (unsigned char)name[n] < ' ' || name[n] == 0x7f ? '?' : name[n];
+  memcpy(buf + n, name[n] ? "..." : "", name[n] ? 4 : 1);
+  return buf;
 }

@@ -48,7 +48,8 @@ static wtl_status read_header(const wtl_npy_place *at, wtl_zip *z, const wtl_zip
 
 /* The bytes go to where wtl_expand wants them. */
 static wtl_status make_room(wtl_zip *z, const wtl_zip_entry *e, member *m, wtl_zip_want *want) {
-  const wtl_npy_place at = { z->ctx, z->path, e->name };
+  char shown[WTL_SHOWN];
+  const wtl_npy_place at = { z->ctx, z->path, wtl_shown(e->name, shown) };
   WTL_TRY(read_header(&at, z, e, m));
   WTL_TRY(wtl_npy_tensor(z->ctx, &m->npy, &m->t));
   int64_t wider = (int64_t)wtl_tensor_bytes(m->t) - wtl_tensor_numel(m->t) * m->npy.as.size;
@@ -59,8 +60,10 @@ static wtl_status make_room(wtl_zip *z, const wtl_zip_entry *e, member *m, wtl_z
 
 static wtl_status finish(wtl_zip *z, const wtl_zip_entry *e, member *m, wtl_dict *d) {
   wtl_tensor *t = NULL;
+  char shown[WTL_SHOWN];
   if (!wtl_expand(&m->npy.as, wtl_tensor_data(m->t), wtl_tensor_numel(m->t)))
-    return wtl_fail(z->ctx, WTL_ERR_FORMAT, "%s: %s: npy: a truth value that is neither 0 nor 1", z->path, e->name);
+    return wtl_fail(z->ctx, WTL_ERR_FORMAT, "%s: %s: npy: a truth value that is neither 0 nor 1", z->path,
+                    wtl_shown(e->name, shown));
   wtl_tensor *raw = m->t;
   m->t = NULL;
   WTL_TRY(wtl_npy_finish(&m->npy, raw, &t));

@@ -142,7 +142,8 @@ static void advise(const wtl_piece *p) {
 }
 
 static wtl_status explain(const job *j, const char *path, const char *format) {
-  const char *name = j->piece[atomic_load(&j->where)].name;
+  char shown[WTL_SHOWN];
+  const char *name = wtl_shown(j->piece[atomic_load(&j->where)].name, shown);
   int code = atomic_load(&j->failed);
   if (code == STOPPED) return wtl_fail(j->ctx, WTL_ERR_INTERRUPTED, "%s: interrupted", path);
   if (code == TOO_SHORT)

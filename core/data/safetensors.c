@@ -43,7 +43,9 @@ typedef struct file {
 /* ---- reading the header ---- */
 
 static wtl_status bad(file *f, const char *name, const char *what) {
-  return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s%s%s", f->path, name ? name : "", name ? ": " : "", what);
+  char shown[WTL_SHOWN] = "";
+  return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: safetensors: %s%s%s", f->path, name ? wtl_shown(name, shown) : "",
+                  name ? ": " : "", what);
 }
 
 static wtl_status parse_header(file *f, const char *text, size_t n) {
@@ -56,7 +58,8 @@ static wtl_status parse_header(file *f, const char *text, size_t n) {
   if (json_error_code(&e) == json_error_out_of_memory || !e.text[0]) {
     return wtl_fail(f->ctx, WTL_ERR_MEMORY, "%s: safetensors: out of memory", f->path);
   }
-  return bad(f, "header", e.text);
+  char shown[WTL_SHOWN];
+  return bad(f, "header", wtl_shown(e.text, shown));
 }
 
 static wtl_status read_header(file *f, int64_t size) {
@@ -89,8 +92,9 @@ static wtl_status read_dtype(file *f, const char *name, const json_t *v, wtl_ele
       return WTL_OK;
     }
   }
+  char shown[WTL_SHOWN];
   return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: safetensors: %s: dtype %.40s is not supported", f->path, name,
-                  json_string_value(v));
+                  wtl_shown(json_string_value(v), shown));
 }
 
 /* A list of up to `most` integers that are not negative. */
@@ -114,11 +118,12 @@ static wtl_status read_list(file *f, const char *name, const json_t *v, const ch
   return WTL_OK;
 }
 
-static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *e) {
+static wtl_status read_entry(file *f, const char *key, const json_t *v, entry *e) {
   const json_t *offsets = json_object_get(v, "data_offsets");
   int64_t offset[2], bytes;
   int n;
-  char text[WTL_SHAPE_TEXT];
+  char text[WTL_SHAPE_TEXT], shown[WTL_SHOWN];
+  const char *name = wtl_shown(key, shown);
   if (!json_is_object(v) || json_object_size(v) != 3)
     return bad(f, name, "not dtype, shape and data_offsets, and nothing else");
   WTL_TRY(read_dtype(f, name, json_object_get(v, "dtype"), &e->as));
@@ -134,7 +139,7 @@ static wtl_status read_entry(file *f, const char *name, const json_t *v, entry *
                     name, json_string_value(json_object_get(v, "dtype")), wtl_shape_text(&e->shape, text, sizeof text), (long long)bytes,
                     (long long)offset[0], (long long)offset[1], (long long)f->data_bytes);
   }
-  e->name = name;
+  e->name = key;
   e->begin = offset[0];
   e->end = offset[1];
   return WTL_OK;

@@ -7,7 +7,7 @@ local t = require "harness"
 local core = wattle.core
 local test, check, equal = t.test, t.check, t.equal
 
-local files = { "malformed_pth" }
+local files = { "malformed_pth", "malformed_safetensors", "malformed_npy" }
 
 local folder = os.tmpname() .. ".d"
 assert(core.mkdir(folder))
