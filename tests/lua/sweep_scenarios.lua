@@ -699,6 +699,7 @@ require "sweep_activations"(S, path)
 require "sweep_blocks"(S, path)
 require "sweep_images"(S, path)
 require "sweep_loader"(S, path)
+require "sweep_zoo"(S, path)
 
 return function()
   local region_of = meter()

@@ -6,6 +6,7 @@ local core = require("wattle").core
 local nn = require "wattle.nn"
 local checkpoint = require "wattle.checkpoint"
 local progress = require "wattle.progress"
+local text = require "wattle.table"
 local util = require "wattle.util"
 local where = require "wattle.where"
 
@@ -71,7 +72,7 @@ local function train_epoch(run, epoch, mean, bar)
   local steps = ds:num_batches(run.batch_size, o.drop_last)
   local k = 0
   for x, y in ds:batches{ batch_size = run.batch_size, shuffle = true, seed = run.seed, epoch = epoch,
-                          drop_last = o.drop_last } do
+                          drop_last = o.drop_last, workers = o.workers } do
     if run.schedule then
       run.lr = scheduled(run, epoch - 1 + k / steps)
       plan:set("lr", run.lr)
@@ -86,9 +87,9 @@ local function train_epoch(run, epoch, mean, bar)
   return (finite(pcall(plan.flush, plan))) -- what accumulation has left
 end
 
-local function eval_epoch(plan, ds, batch_size)
+local function eval_epoch(plan, ds, batch_size, workers)
   local mean = new_mean()
-  for x, y in ds:batches{ batch_size = batch_size } do mean:add(plan:evaluate(x, y)) end
+  for x, y in ds:batches{ batch_size = batch_size, workers = workers } do mean:add(plan:evaluate(x, y)) end
   return mean
 end
 
@@ -104,7 +105,7 @@ local function positive_integer(o, name, default)
 end
 
 local fit_options = { "model", "data", "epochs", "batch_size", "optimizer", "schedule", "loss", "on_epoch", "meter",
-                      "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last", "checkpoint" }
+                      "seed", "keep_best", "early_stopping", "progress", "backend", "drop_last", "checkpoint", "workers" }
 
 -- Something with samples that deals them out, as wattle.data makes.
 local function check_data_set(ds, what)
@@ -206,7 +207,7 @@ local function one_epoch(run, epoch, bar)
   if run.val and not row.status then
     local from = core.now()
     local r <close> = region(meter, "eval")
-    local val = eval_epoch(run.val_plan, run.val, run.batch_size)
+    local val = eval_epoch(run.val_plan, run.val, run.batch_size, run.options.workers)
     row.val_loss, row.val_top1_pct = val:loss(), val:top1_pct()
     row.duration_eval_s, row.eval_region = core.now() - from, r:stop()
   end
@@ -265,6 +266,7 @@ end
 --   data           {train = data set, val = data set}; val may be absent; a test in it is not looked at
 --   epochs         how many; batch_size (64); drop_last (false: the last, smaller batch counts too)
 --   optimizer      {"sgd", lr =, momentum = 0, ...}, {"adam", ...} or {"adamw", ...}, see model:compile
+--   workers        C threads that make batches ahead, see ds:batches; the data set's own choice if not given
 --   schedule       function(position in epochs from 0) -> lr, see wattle.schedule; asked before every step. One that
 --                  watches the loss (schedule.plateau) is told val_loss after each epoch, or train_loss without val
 --   loss           "cross_entropy" (default) or a function, see model:compile; backend likewise
@@ -341,12 +343,40 @@ local function new_confusion(classes)
   return confusion
 end
 
--- wattle.evaluate(model, ds, {batch_size = 64, loss = "cross_entropy", backend =, meter =}) -> {loss, top1_pct,
--- macro_f1 (0..1), n, confusion}: of a classifier with one [N,C] output over all samples, in evaluation mode.
--- confusion[label][prediction] counts, both from 0. With a meter the work is in a region "eval".
+-- What tostring shows of a result: the figures, and the confusion matrix with each class's recall.
+local Evaluation = { __name = "wattle.evaluation" }
+
+function Evaluation:__tostring()
+  local columns, rows = { "label" }, {}
+  for c = 1, #self.classes do columns[c + 1] = self.classes[c] end
+  columns[#columns + 1] = "recall, %"
+  for label = 0, #self.classes - 1 do
+    local row, total = { self.classes[label + 1] }, 0
+    for p = 0, #self.classes - 1 do
+      local n = self.confusion[label][p]
+      row[p + 2], total = tostring(n), total + n
+    end
+    row[#row + 1] = total > 0 and text.number(100 * self.confusion[label][label] / total, 1) or "NA"
+    rows[#rows + 1] = row
+  end
+  return ("top-1 %s %% of %d, macro F1 %s, loss %s\n\n%s"):format(text.number(self.top1_pct), self.n, text.number(self.macro_f1, 3),
+                                                               text.number(self.loss, 4), text.render(columns, rows))
+end
+
+-- The data set's class names; numbers where the model has more outputs than it has classes.
+local function names_of(ds, classes)
+  local names = {}
+  for c = 1, classes do names[c] = ds.classes and ds.classes[c] or tostring(c - 1) end
+  return names
+end
+
+-- wattle.evaluate(model, ds, {batch_size = 64, loss = "cross_entropy", backend =, meter =, workers =}) -> {loss, top1_pct,
+-- macro_f1 (0..1), n, confusion, classes}: of a classifier with one [N,C] output over all samples, in evaluation mode.
+-- confusion[label][prediction] counts, both from 0; classes[c + 1] is the name of class c. print shows figures and matrix.
+-- With a meter the work is in a region "eval".
 function fit.evaluate(model, ds, o)
   o = o or {}
-  util.check_options(o, { "batch_size", "loss", "backend", "meter" }, "evaluate")
+  util.check_options(o, { "batch_size", "loss", "backend", "meter", "workers" }, "evaluate")
   if not nn.is_module(model) then where.raise("evaluate: the first argument must be a model, got %s", type(model)) end
   check_data_set(ds, "evaluate: the data set")
   local batch_size = positive_integer(o, "batch_size", 64)
@@ -355,7 +385,7 @@ function fit.evaluate(model, ds, o)
                               loss_output = true, backend = o.backend }
   local confusion, mean, classes
   mean = new_mean()
-  for x, y in ds:batches{ batch_size = batch_size } do
+  for x, y in ds:batches{ batch_size = batch_size, workers = o.workers } do
     local logits, loss = plan:forward(x, y)
     if not confusion then
       classes = logits:size(1)
@@ -369,8 +399,8 @@ function fit.evaluate(model, ds, o)
     end
     mean:add(loss:item(), correct, #predicted)
   end
-  return { loss = mean:loss(), top1_pct = mean:top1_pct(), macro_f1 = macro_f1(confusion, classes), n = mean.n,
-           confusion = confusion }
+  return setmetatable({ loss = mean:loss(), top1_pct = mean:top1_pct(), macro_f1 = macro_f1(confusion, classes), n = mean.n,
+                        confusion = confusion, classes = names_of(ds, classes) }, Evaluation)
 end
 
 return setmetatable(fit, { __call = function(_, o) return fit.fit(o) end })
