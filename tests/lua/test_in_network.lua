@@ -115,6 +115,15 @@ local function depthwise(tape, x, width)
   return tape.linear("fc", tape.op("flatten", { x }), 10)
 end
 
+-- Convolutions onto planes of a few pixels, and wide filters on small planes.
+local function few_pixels(tape, x, width)
+  x = relu(tape, tape.norm("bn1", tape.conv("conv1", x, width, 3, 2)))
+  x = relu(tape, tape.norm("bn2", tape.conv("onto4", x, width + 3, 3, 2, true)))
+  x = tape.op("add", { tape.conv("on4", x, width + 3, 3, 1), x })
+  x = tape.conv("wide", x, width, 5, 1, true)
+  return tape.linear("fc", tape.op("global_avg_pool2d", { tape.conv("onto1", x, 2 * width, 3, 2, true, { dilation = 2 }) }), 10)
+end
+
 -- Between convolutions: functions that keep 0 and run in the convolutions' layout, others that do not, choices by a
 -- comparison, and operands that repeat.
 local function elementwise(tape, x, width)
@@ -268,6 +277,8 @@ local cases = {
   { name = "depthwise convolutions of width 24", build = depthwise, width = 24, image = { 3, 19, 14 }, batch = 3 },
   { name = "depthwise convolutions of width 11", build = depthwise, width = 11, image = { 3, 9, 8 }, batch = 2,
     image_gradient = true },
+  { name = "planes of a few pixels, width 16", build = few_pixels, width = 16, image = { 3, 7, 8 }, batch = 5 },
+  { name = "planes of a few pixels, width 21", build = few_pixels, width = 21, image = { 3, 6, 5 }, batch = 2 },
   { name = "element-wise ops of width 17", build = elementwise, width = 17, image = { 3, 9, 11 }, batch = 2 },
   { name = "element-wise ops of width 24", build = elementwise, width = 24, image = { 1, 8, 9 }, batch = 3,
     image_gradient = true },
@@ -331,12 +342,34 @@ for _, case in ipairs(cases) do
   end
 end
 
+-- Windows are written out for so many images at a time; the others' gradients are added.
+test("more images than one matrix product takes", function()
+  local results = {}
+  for _, backend in ipairs(backends) do
+    local tape = new_tape()
+    local x = tape.graph:param("x", core.param(wattle.tensor(formula.input(1, { 240, 8, 2, 2 }), "f32"):reshape(240, 8, 2, 2)))
+    local y = tape.conv("few", tape.conv("conv1", x, 256, 1, 1), 8, 3, 1, true)
+    tape.graph:loss(tape.op("sum", { tape.op("mul", { y, y }) }))
+    local plan = core.compile(tape.graph, { backend = backend, gradients = true })
+    results[backend] = { wattle.tensor{ plan:step() } }
+    for i, p in ipairs(tape.params) do results[backend][i + 1] = plan:param_gradient(p.param) end
+    if backend == "onednn" then check(plan:describe():find "few +forward +conv2d +onednn +own:sgemm") end
+  end
+  for _, backend in ipairs(backends) do
+    for i, want in ipairs(results.reference) do
+      local err = relative(results[backend][i], to_f64(want))
+      check(err <= 1e-5, ("%s: result %d is %.2e off"):format(backend, i, err))
+    end
+  end
+end)
+
 test("oneDNN's kernels were among them", function()
   if not onednn then
     check(not next(taken), "a build without oneDNN says that it ran")
     return
   end
-  for _, name in ipairs{ "conv2d", "grouped", "depthwise", "dw5", "dw7", "dw4", "dw3", "dw5small", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+  for _, name in ipairs{ "conv2d", "grouped", "depthwise", "dw5", "dw7", "dw4", "dw3", "dw5small", "onto4", "on4", "wide",
+                         "onto1", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
                          "concat", "global_avg_pool2d" } do
     check(taken[name], name .. " never ran on oneDNN")
   end

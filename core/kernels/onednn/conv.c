@@ -126,6 +126,12 @@ static wtl_status answer(conv_kernel *v, wtl_bind *b) {
 /* A matrix product for each group: with one channel in each, slower than anything. */
 static bool by_gemm(const onednn_prim *p) { return p->pd && strstr(onednn_prim_impl(p), "gemm"); }
 
+/* Where reading the filters for each image takes longer than windows written out: measured on planes of 2x2 to 8x8. */
+static bool few_pixels(const wtl_bind *b) {
+  int64_t pixels = b->out[0].size[2] * b->out[0].size[3], taps = b->in[1].size[2] * b->in[1].size[3];
+  return taps > 1 && (pixels <= 4 || (pixels <= 16 && wtl_shape_numel(&b->in[1]) >= 1 << 21));
+}
+
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   const wtl_attr *a = b->attr;
   conv_shape g;
@@ -140,6 +146,10 @@ wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   g.weights = *w;
   if (a[3].i[0] > 1)
     g.weights = (wtl_shape){ 5, { a[3].i[0], w->size[0] / a[3].i[0], w->size[1], w->size[2], w->size[3] } };
+  if (few_pixels(b)) {
+    wtl_status small = onednn_bind_conv_small(e, b, out);
+    if (small != WTL_ERR_UNSUPPORTED) return small;
+  }
   conv_kernel *v = wtl_alloc(b->ctx, sizeof *v);
   if (!v) return WTL_ERR_MEMORY;
   v->base = (wtl_kernel){ &wtl_provider_onednn, "", forward, backward, NULL, destroy, b->ctx };
@@ -166,7 +176,8 @@ wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   if (s == WTL_OK) s = answer(v, b);
   if (s != WTL_OK) {
     destroy(&v->base);
-    return s == WTL_ERR_UNSUPPORTED && depthwise ? onednn_bind_depthwise(e, b, out) : s;
+    if (s != WTL_ERR_UNSUPPORTED) return s;
+    return depthwise ? onednn_bind_depthwise(e, b, out) : onednn_bind_conv_small(e, b, out);
   }
   v->base.impl = onednn_prim_impl(&v->fwd);
   *out = &v->base;
