@@ -47,7 +47,7 @@ static inline wtl_status lines_run(wtl_call *c, wtl_parallel_fn fn) {
 static inline double line_exp(real *y, const real *x, int64_t n, real *largest) {
   real max = span_max(x, n);
   WTL_INDEPENDENT
-  for (int64_t k = 0; k < n; k++) y[k] = real_exp(x[k] - max);
+  for (int64_t k = 0; k < n; k++) y[k] = real_exp_down(x[k] - max);
   *largest = max;
   return span_sum(y, n);
 }
@@ -62,7 +62,7 @@ static inline void lines_exp(real *y, const real *x, const line_axis *a, int64_t
     }
   for (int64_t k = 0; k < a->n; k++) {
     WTL_INDEPENDENT
-    for (int64_t l = 0; l < m; l++) y[k * a->step + l] = real_exp(x[k * a->step + l] - max[l]);
+    for (int64_t l = 0; l < m; l++) y[k * a->step + l] = real_exp_down(x[k * a->step + l] - max[l]);
     for (int64_t l = 0; l < m; l++) sum[l] += (double)y[k * a->step + l];
   }
 }

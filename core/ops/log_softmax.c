@@ -39,7 +39,7 @@ static wtl_status forward(wtl_call *c) { return lines_run(c, forward_lines); }
 static void backward_line(real *dx, const real *dy, const real *y, int64_t n) {
   real sum = (real)span_sum(dy, n);
   WTL_INDEPENDENT
-  for (int64_t k = 0; k < n; k++) dx[k] = dy[k] - real_exp(y[k]) * sum;
+  for (int64_t k = 0; k < n; k++) dx[k] = dy[k] - real_exp_down(y[k]) * sum;
 }
 
 static void backward_group(real *dx, const real *dy, const real *y, const line_axis *a, int64_t m) {
@@ -49,7 +49,7 @@ static void backward_group(real *dx, const real *dy, const real *y, const line_a
   for (int64_t k = 0; k < a->n; k++) {
     WTL_INDEPENDENT
     for (int64_t l = 0; l < m; l++)
-      dx[k * a->step + l] = dy[k * a->step + l] - real_exp(y[k * a->step + l]) * (real)sum[l];
+      dx[k * a->step + l] = dy[k * a->step + l] - real_exp_down(y[k * a->step + l]) * (real)sum[l];
   }
 }
 

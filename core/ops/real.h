@@ -15,6 +15,7 @@ typedef double real;
 #define REAL(name) name##_f64
 #define real_sqrt sqrt
 #define real_exp exp
+#define real_exp_down exp /* of x <= 0 */
 #define real_log log
 #define real_pow pow
 #define real_tanh tanh
@@ -38,6 +39,7 @@ typedef float real;
 #endif
 #define real_sqrt sqrtf
 #define real_exp fast_exp
+#define real_exp_down fast_exp_down
 #define real_log fast_log
 #define real_pow powf
 #define real_tanh fast_tanh

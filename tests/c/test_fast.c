@@ -24,6 +24,7 @@ static double normal_density(double x) { return 0.39894228040143267794 * exp(-0.
 /* from..to: where the bound, a + b*x^2, holds. */
 static const struct { const char *name; float (*fast)(float); double (*exact)(double), a, b, from, to; } functions[] = {
   { "exp", fast_exp, exp, 1.1, 0, -INFINITY, INFINITY },
+  { "exp below 0", fast_exp_down, exp, 1.1, 0, -87.3, 0 },
   { "log", fast_log, log, 1, 0, -INFINITY, INFINITY },
   { "tanh", fast_tanh, tanh, 2.5, 0, -INFINITY, INFINITY },
   { "logistic", fast_logistic, logistic, 2.5, 0, -88.7, INFINITY },
@@ -76,6 +77,8 @@ static void special_values(void **state) {
   (void)state;
   assert_true(fast_exp(-INFINITY) == 0 && fast_exp(INFINITY) == INFINITY && isnan(fast_exp(NAN)) && fast_exp(0) == 1);
   assert_true(fast_exp(88.73f) == INFINITY && fast_exp(88.72f) < INFINITY && fast_exp(-104) == 0 && fast_exp(-103.9f) > 0);
+  assert_true(fast_exp_down(-INFINITY) == 0 && fast_exp_down(-87.4f) == 0 && fast_exp_down(-87.2f) > 0);
+  assert_true(fast_exp_down(0) == 1 && fast_exp_down(-0.0f) == 1 && isnan(fast_exp_down(NAN)));
   assert_true(fast_log(0) == -INFINITY && fast_log(-0.0f) == -INFINITY && isnan(fast_log(-1)) && isnan(fast_log(-INFINITY)));
   assert_true(fast_log(INFINITY) == INFINITY && fast_log(1) == 0 && isnan(fast_log(NAN)) && isnan(fast_log(-1e-40f)));
   assert_true(fast_tanh(INFINITY) == 1 && fast_tanh(-INFINITY) == -1 && isnan(fast_tanh(NAN)));
