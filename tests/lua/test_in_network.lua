@@ -351,7 +351,7 @@ test("more images than one matrix product takes", function()
     local y = tape.conv("few", tape.conv("conv1", x, 256, 1, 1), 8, 3, 1, true)
     tape.graph:loss(tape.op("sum", { tape.op("mul", { y, y }) }))
     local plan = core.compile(tape.graph, { backend = backend, gradients = true })
-    results[backend] = { wattle.tensor{ plan:step() } }
+    results[backend] = { wattle.tensor{ (plan:step()) } }
     for i, p in ipairs(tape.params) do results[backend][i + 1] = plan:param_gradient(p.param) end
     if backend == "onednn" then check(plan:describe():find "few +forward +conv2d +onednn +own:sgemm") end
   end
