@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "decoder.h"
+#include "resize.h"
 
 #define MAX_FILE ((int64_t)1 << 30)
 
@@ -149,13 +150,6 @@ wtl_status wtl_decoder_read(wtl_decoder *d, const char *path, unsigned char **by
 
 /* ---- tensors ---- */
 
-/* Interleaved rows to planes (C,H,W). */
-static void to_planes(const wtl_pixels *p, unsigned char *to) {
-  size_t n = (size_t)p->width * (size_t)p->height, step = (size_t)p->channels;
-  for (size_t c = 0; c < step; c++)
-    for (size_t i = 0; i < n; i++) *to++ = p->data[i * step + c];
-}
-
 wtl_status wtl_image_load(wtl_ctx *ctx, const char *path, int channels, wtl_tensor **out) {
   wtl_decoder *d = NULL;
   wtl_pixels p = { 0 };
@@ -176,7 +170,9 @@ wtl_status wtl_image_load(wtl_ctx *ctx, const char *path, int channels, wtl_tens
   }
   s = wtl_tensor_create(ctx, WTL_U8, &(wtl_shape){ 3, { channels, p.height, p.width } }, &t);
   if (s != WTL_OK) goto out;
-  to_planes(&p, wtl_tensor_data(t));
+  n = (size_t)p.width * (size_t)p.height;
+  if (channels == 1) memcpy(wtl_tensor_data(t), p.data, n);
+  else wtl_resize_fastest()->to_planes(p.data, n, wtl_tensor_data(t));
   *out = t;
 out:
   wtl_pixels_free(ctx, &p);
@@ -185,17 +181,24 @@ out:
   return s;
 }
 
-/* One plane after another: channels do not mix. */
-static wtl_status resize_planes(wtl_decoder *d, wtl_tensor *in, const double box[4], wtl_filter f, wtl_tensor *out) {
+/* Three planes at once, as RGB; others one after another, since channels do not mix. */
+static wtl_status resize_planes(wtl_decoder *d, const wtl_tensor *in, const double box[4], wtl_filter f, wtl_tensor *out) {
+  const wtl_resize_kernels *k = wtl_resize_fastest();
   const int64_t *from = wtl_tensor_shape(in)->size, *to = wtl_tensor_shape(out)->size;
   size_t n_in = (size_t)(from[1] * from[2]), n_out = (size_t)(to[1] * to[2]);
-  wtl_pixels q = { 0 };
-  wtl_status s = WTL_OK;
-  for (int64_t c = 0; s == WTL_OK && c < from[0]; c++) {
-    wtl_pixels p = { (int)from[2], (int)from[1], 1, (unsigned char *)wtl_tensor_data(in) + (size_t)c * n_in, n_in };
+  bool rgb = from[0] == 3;
+  wtl_pixels p = { 0 }, q = { 0 };
+  wtl_status s = wtl_pixels_reserve(d, &p, (int)from[2], (int)from[1], rgb ? 3 : 1);
+  for (int64_t c = 0; s == WTL_OK && c < (rgb ? 1 : from[0]); c++) {
+    const unsigned char *planes = (const unsigned char *)wtl_tensor_cdata(in) + (size_t)c * n_in;
+    unsigned char *result = (unsigned char *)wtl_tensor_data(out) + (size_t)c * n_out;
+    if (rgb) k->from_planes(planes, n_in, p.data);
+    else memcpy(p.data, planes, n_in);
     s = wtl_resize(d, &p, box, (int)to[2], (int)to[1], f, &q);
-    if (s == WTL_OK) memcpy((unsigned char *)wtl_tensor_data(out) + (size_t)c * n_out, q.data, n_out);
+    if (s == WTL_OK && rgb) k->to_planes(q.data, n_out, result);
+    else if (s == WTL_OK) memcpy(result, q.data, n_out);
   }
+  wtl_pixels_free(d->ctx, &p);
   wtl_pixels_free(d->ctx, &q);
   return s == WTL_OK ? s : wtl_fail(d->ctx, s, "%s", d->message);
 }
@@ -218,9 +221,9 @@ wtl_status wtl_image_resize(wtl_ctx *ctx, const wtl_tensor *image, const double 
     s = wtl_fail(ctx, WTL_ERR_ARG, "%s", d->message);
     goto out;
   }
-  s = wtl_tensor_clone(image, &plain);
+  if (!wtl_tensor_contiguous(image)) s = wtl_tensor_clone(image, &plain);
   if (s == WTL_OK) s = wtl_tensor_create(ctx, WTL_U8, &(wtl_shape){ 3, { shape->size[0], height, width } }, &t);
-  if (s == WTL_OK) s = resize_planes(d, plain, box, f, t);
+  if (s == WTL_OK) s = resize_planes(d, plain ? plain : image, box, f, t);
   if (s == WTL_OK) *out = t;
   else wtl_tensor_release(t);
 out:

@@ -114,9 +114,25 @@ static void down_plain(const int32_t *weight, int count, const unsigned char *in
   }
 }
 
-const wtl_resize_kernels wtl_resize_plain = { across_plain, down_plain };
+static void to_planes_plain(const unsigned char *from, size_t n, unsigned char *to) {
+  for (size_t i = 0; i < n; i++, from += 3) {
+    to[i] = from[0];
+    to[n + i] = from[1];
+    to[2 * n + i] = from[2];
+  }
+}
 
-static const wtl_resize_kernels *kernels(void) {
+static void from_planes_plain(const unsigned char *from, size_t n, unsigned char *to) {
+  for (size_t i = 0; i < n; i++, to += 3) {
+    to[0] = from[i];
+    to[1] = from[n + i];
+    to[2] = from[2 * n + i];
+  }
+}
+
+const wtl_resize_kernels wtl_resize_plain = { across_plain, down_plain, to_planes_plain, from_planes_plain };
+
+const wtl_resize_kernels *wtl_resize_fastest(void) {
   const wtl_resize_kernels *k = wtl_resize_avx2();
   return k ? k : &wtl_resize_plain;
 }
@@ -163,7 +179,7 @@ static void pass_down(const wtl_resize_kernels *k, const wtl_weights *w, const w
 }
 
 static wtl_status two_passes(wtl_decoder *d, const wtl_pixels *in, const float box[4], wtl_filter f, wtl_pixels *out) {
-  const wtl_resize_kernels *k = kernels();
+  const wtl_resize_kernels *k = wtl_resize_fastest();
   bool across = out->width != in->width || box[0] != 0 || box[2] != (float)out->width;
   bool down = out->height != in->height || box[1] != 0 || box[3] != (float)out->height;
   wtl_weights h, v;

@@ -21,8 +21,16 @@ typedef void (*wtl_across_fn)(const wtl_weights *w, const wtl_pixels *in, int fi
 /* One row of the result, `bytes` long: in is the first of its source rows, which follow each other at `bytes`. */
 typedef void (*wtl_down_fn)(const int32_t *weight, int count, const unsigned char *in, size_t bytes, unsigned char *out);
 
-typedef struct wtl_resize_kernels { wtl_across_fn across; wtl_down_fn down; } wtl_resize_kernels;
+/* n pixels of RGB to three planes of n, and back. */
+typedef void (*wtl_planes_fn)(const unsigned char *from, size_t n, unsigned char *to);
+
+typedef struct wtl_resize_kernels {
+  wtl_across_fn across;
+  wtl_down_fn down;
+  wtl_planes_fn to_planes, from_planes;
+} wtl_resize_kernels;
 extern const wtl_resize_kernels wtl_resize_plain;
+const wtl_resize_kernels *wtl_resize_fastest(void);
 const wtl_resize_kernels *wtl_resize_avx2(void); /* NULL where the processor or the build has no AVX2 */
 
 /* sum / 2^22, rounded before it comes here, to a byte. */

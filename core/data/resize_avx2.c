@@ -167,8 +167,46 @@ AVX2 static void down(const int32_t *weight, int count, const unsigned char *in,
   if (x < bytes) _mm_storeu_si128((__m128i *)(out + bytes - 16), column16(weight, count, in + bytes - 16, bytes)); /* again in part */
 }
 
+/* ---- planes ---- */
+
+/* Sixteen bytes from three blocks of sixteen: those whose mask is not 0x80. */
+AVX2 static inline __m128i gather(const __m128i from[3], unsigned char mask[3][16]) {
+  __m128i a = _mm_shuffle_epi8(from[0], _mm_loadu_si128((const __m128i *)mask[0]));
+  __m128i b = _mm_shuffle_epi8(from[1], _mm_loadu_si128((const __m128i *)mask[1]));
+  __m128i c = _mm_shuffle_epi8(from[2], _mm_loadu_si128((const __m128i *)mask[2]));
+  return _mm_or_si128(_mm_or_si128(a, b), c);
+}
+
+AVX2 static void to_planes(const unsigned char *from, size_t n, unsigned char *to) {
+  unsigned char mask[3][3][16]; /* plane, block: byte 16 * block + j is of pixel (16 * block + j) / 3 */
+  size_t i = 0;
+  memset(mask, 0x80, sizeof mask);
+  for (int j = 0; j < 48; j++) mask[j % 3][j / 16][j / 3] = (unsigned char)(j % 16);
+  for (; i + 16 <= n; i += 16) {
+    __m128i block[3];
+    for (int k = 0; k < 3; k++) block[k] = _mm_loadu_si128((const __m128i *)(from + 3 * i + 16 * k));
+    for (size_t c = 0; c < 3; c++) _mm_storeu_si128((__m128i *)(to + c * n + i), gather(block, mask[c]));
+  }
+  for (; i < n; i++)
+    for (size_t c = 0; c < 3; c++) to[c * n + i] = from[3 * i + c];
+}
+
+AVX2 static void from_planes(const unsigned char *from, size_t n, unsigned char *to) {
+  unsigned char mask[3][3][16]; /* block, plane */
+  size_t i = 0;
+  memset(mask, 0x80, sizeof mask);
+  for (int j = 0; j < 48; j++) mask[j / 16][j % 3][j % 16] = (unsigned char)(j / 3);
+  for (; i + 16 <= n; i += 16) {
+    __m128i plane[3];
+    for (size_t c = 0; c < 3; c++) plane[c] = _mm_loadu_si128((const __m128i *)(from + c * n + i));
+    for (size_t k = 0; k < 3; k++) _mm_storeu_si128((__m128i *)(to + 3 * i + 16 * k), gather(plane, mask[k]));
+  }
+  for (; i < n; i++)
+    for (size_t c = 0; c < 3; c++) to[3 * i + c] = from[c * n + i];
+}
+
 const wtl_resize_kernels *wtl_resize_avx2(void) {
-  static const wtl_resize_kernels k = { across, down };
+  static const wtl_resize_kernels k = { across, down, to_planes, from_planes };
   return __builtin_cpu_supports("avx2") ? &k : NULL;
 }
 

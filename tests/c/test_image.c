@@ -208,6 +208,14 @@ static void kernels_agree(void **state) {
     wtl_resize_plain.down(w.weight, w.bounds[1], in, bytes, a);
     fast->down(w.weight, w.bounds[1], in, bytes, b);
     assert_memory_equal(a, b, bytes);
+    size_t pixels = 1 + seed % 97;
+    wtl_resize_plain.to_planes(in, pixels, a);
+    fast->to_planes(in, pixels, b);
+    assert_memory_equal(a, b, 3 * pixels);
+    fast->from_planes(a, pixels, b);
+    assert_memory_equal(in, b, 3 * pixels);
+    wtl_resize_plain.from_planes(a, pixels, b);
+    assert_memory_equal(in, b, 3 * pixels);
   }
   if (!fast) print_message("           no AVX2 here: one kernel\n");
   void *const all[] = { w.bounds, w.weight, w.split, in };
