@@ -93,6 +93,26 @@ script("missing data file", load_idx:format("absent", "labels", ""), { "absent",
 script("folder instead of a file", load_idx:format("old", "labels", ""), { "old: not a regular file" })
 script("Fashion-MNIST that is not there", 'assert(data.fashion_mnist{dir = "old"})', { "train-images-idx3-ubyte", "old" })
 
+os.execute(("cd '%s' && mkdir -p pics/cat pics/dog hollow/cat hollow/dog"):format(folder))
+assert(wattle.data.save_image(folder .. "/pics/cat/1.jpg", wattle.full({ 3, 8, 8, dtype = "u8" }, 90)))
+put("pics/dog/cut.jpg", slurp "pics/cat/1.jpg":sub(1, 200))
+put("hollow/cat/1.jpg", slurp "pics/cat/1.jpg")
+put("table.csv", "kind,a,b\ncat,1,2\ndog,n/a,4\n")
+local pics = 'local ds = assert(data.folder{dir = "%s", transform = {data.transforms.%s}})\nfor x, y in ds:batches{batch_size = 2%s} do end'
+script("folder of images that is not there", pics:format("nowhere", "resize{size = {8, 8}}", ""), { "nowhere", "No such file" })
+script("folder of images without classes", pics:format("pics/cat", "resize{size = {8, 8}}", ""), { "pics/cat", "one folder a class" })
+script("class without images", pics:format("hollow", "resize{size = {8, 8}}", ""), { "hollow/dog", "no .jpg, .jpeg or .png files" })
+script("cut JPEG", pics:format("pics", "resize{size = {8, 8}}", ""), { "mistake.lua:3:", "pics/dog/cut.jpg" })
+script("cut JPEG, decoded by workers", pics:format("pics", "resize{size = {8, 8}}", ", workers = 2"), { "mistake.lua:3:", "pics/dog/cut.jpg" })
+script("crop larger than the image", pics:format("pics", "random_crop{size = 32}", ""), { "mistake.lua:3:", "pics/cat/1.jpg", "8x8", "32x32" })
+script("typo in a transform", pics:format("pics", "random_flip{prob = 1}", ""), { "mistake.lua:2:", "unknown option 'prob'" })
+script("transform that does not exist", pics:format("pics", "random_filp{}", ""), { "mistake.lua:2:", "random_filp", "did you mean 'random_flip'?" })
+script("CSV with a cell that is no number", 'assert(data.csv{path = "table.csv", label = "kind"})', { "table.csv", "row 2", "'a'", "'n/a' is no number" })
+script("CSV without the label's column", 'assert(data.csv{path = "table.csv", label = "class"})', { "table.csv", "no column 'class'" })
+script("CSV label that is no class", 'assert(data.csv{path = "rows.csv", label = "b", classes = 2})', { "rows.csv", "a label is 2", "2 classes" })
+script("CIFAR that is not there", 'assert(data.cifar10{dir = "old"})', { "data_batch_1.bin", "old/cifar-10-batches-bin" })
+
+
 local fit_of = 'local ds = data.tensors{images = wattle.zeros{6, 28, 28, dtype = "u8"}, labels = wattle.zeros{6, dtype = "u8"}, classes = %s}\n'
   .. 'wattle.fit{model = wattle.models.create "mlp", data = {train = ds}, epochs = 1, progress = false, %s}'
 local sgd = 'optimizer = {"sgd", lr = 0.1}'

@@ -189,7 +189,7 @@ function transforms.check(transform, what)
   for key, step in pairs(transform) do
     if math.type(key) ~= "integer" or key < 1 or key > #transform then
       where.raise("%s: transform must be a list of steps; got %s as a key", what, tostring(key))
-    elseif type(step) ~= "table" or not transforms[step.kind or 1] then
+    elseif type(step) ~= "table" or not rawget(transforms, step.kind or 1) then
       where.raise("%s: entry %d of transform is no step, as data.transforms makes, but a %s", what, key, type(step))
     end
   end
@@ -220,4 +220,7 @@ function transforms.draws(transform, o)
                                name = o.name or "data", epoch = o.epoch or 0, index = o.index or 0 })
 end
 
-return transforms
+-- A name that is nothing is an error: a typo must not read as nil.
+return setmetatable(transforms, { __index = function(_, name)
+  where.raise("data.transforms has no '%s'%s", tostring(name), util.hint(name, util.sorted_keys(transforms)))
+end })
