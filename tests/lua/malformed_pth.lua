@@ -99,9 +99,21 @@ end
 -- ---- the archive -------------------------------------------------------------------------------------------------
 
 local good = zip(members())
-cases[1] = { name = "pth: what these are made from", content = good } -- without `says`: it loads
-cases[2] = { name = "pth: legacy: what these are made from", content = legacy() }
-cases[3] = { name = "pth: with a zip64 record", content = zip(members(), { zip64 = {} }) }
+-- Without `says`: these load, so that the others fail for their fault alone.
+local function loads(what, content)
+  cases[#cases + 1] = { name = "pth: good: " .. what, content = content, check = function(dict)
+    return #dict == 1 and tostring(dict.w) == "[[0., 1., 2.],\n [3., 4., 5.]]\nf32 [2,3]"
+  end }
+end
+loads("the zip form", good)
+loads("the legacy form", legacy())
+loads("a zip64 record", zip(members(), { zip64 = {} }))
+loads("figures in the zip64 record alone", zip(members(), { zip64 = {}, end_ = { n = 0xffff, bytes = 0xffffffff, at = 0xffffffff } }))
+loads("sizes in a zip64 field", changed(2, { both = { size = 0xffffffff, packed = 0xffffffff, extra = ("<I2I2I8I8"):pack(1, 16, 24, 24) } }))
+loads("sizes in a zip64 field before the member alone", changed(2, { head = { size = 0xffffffff, packed = 0xffffffff, extra = ("<I2I2I8I8"):pack(1, 16, 24, 24) } }))
+loads("sizes behind the member", changed(2, { head = { size = 0, packed = 0, crc = 0 }, both = { flags = 8 } }))
+loads("an archive with a comment", zip(members(), { end_ = { comment = "PK\5\6" .. ("x"):rep(300) } }))
+loads("a legacy pickle of 3 MB", legacy { pickle = pickled(dict { "note", text(("x"):rep(3 << 20)), "w", tensor() }) })
 case("a zip's first bytes alone", "PK\3\4", "shorter than an archive's end record")
 case("zip cut in the middle", good:sub(1, #good // 2), "no end record")
 case("zip without its last byte", good:sub(1, -2), "no end record")
@@ -140,8 +152,10 @@ do
   case("zip with a member inside another", zip { { "x/a", inner }, { "x/b", "in", entry = { at = 33 } } }, "members overlap")
   case("zip with two entries for one member", zip { { "x/a", "one" }, { "x/b", "two", entry = { at = 0, name = "x/a" } } }, "zip: ")
 end
-local function block(s) return ("<I1I2I2"):pack(1, #s, ~#s & 0xffff) .. s end -- deflate's way of storing
+-- deflate's way of storing
+local function block(s) return ("<I1I2I2"):pack(1, #s, ~#s & 0xffff) .. s end
 local function deflated(packed, size) return changed(2, { "x/data/0", packed, both = { method = 8, size = size or 24, crc = crc32(floats) } }) end
+loads("a deflated member", deflated(block(floats)))
 case("zip with a damaged deflated member", deflated("\7" .. floats), "x/data/0: invalid block type")
 case("zip with a deflated member that ends early", deflated(block(floats):sub(1, -3)), "x/data/0: its packed bytes end too early")
 case("zip with a deflated member that gives more", deflated(block(floats .. "more")), "x/data/0: holds more than its size")
