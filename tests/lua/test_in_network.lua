@@ -124,6 +124,18 @@ local function few_pixels(tape, x, width)
   return tape.linear("fc", tape.op("global_avg_pool2d", { tape.conv("onto1", x, 2 * width, 3, 2, true, { dilation = 2 }) }), 10)
 end
 
+-- Squeeze and excite, the gate on either side.
+local function gated(tape, x, width)
+  x = tape.conv("conv1", x, width, 3, 1)
+  for k = 1, 2 do
+    local squeezed = relu(tape, tape.conv("fc1." .. k, tape.op("adaptive_avg_pool2d", { x }, { output_size = 1 }), 5, 1, 1, true))
+    local gate = tape.op("sigmoid", { tape.conv("fc2." .. k, squeezed, width, 1, 1, true) })
+    tape.graph:scope("gate" .. k)
+    x = tape.conv("conv" .. k + 1, tape.op("mul", k == 1 and { gate, x } or { x, gate }), width, 3, 1)
+  end
+  return tape.linear("fc", tape.op("global_avg_pool2d", { x }), 10)
+end
+
 -- Between convolutions: functions that keep 0 and run in the convolutions' layout, others that do not, choices by a
 -- comparison, and operands that repeat.
 local function elementwise(tape, x, width)
@@ -279,6 +291,8 @@ local cases = {
     image_gradient = true },
   { name = "planes of a few pixels, width 16", build = few_pixels, width = 16, image = { 3, 7, 8 }, batch = 5 },
   { name = "planes of a few pixels, width 21", build = few_pixels, width = 21, image = { 3, 6, 5 }, batch = 2 },
+  { name = "gates of width 24", build = gated, width = 24, image = { 3, 7, 8 }, batch = 3 },
+  { name = "gates of width 19", build = gated, width = 19, image = { 3, 6, 5 }, batch = 2 },
   { name = "element-wise ops of width 17", build = elementwise, width = 17, image = { 3, 9, 11 }, batch = 2 },
   { name = "element-wise ops of width 24", build = elementwise, width = 24, image = { 1, 8, 9 }, batch = 3,
     image_gradient = true },
@@ -369,7 +383,7 @@ test("oneDNN's kernels were among them", function()
     return
   end
   for _, name in ipairs{ "conv2d", "grouped", "depthwise", "dw5", "dw7", "dw4", "dw3", "dw5small", "onto4", "on4", "wide",
-                         "onto1", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+                         "onto1", "gate1", "gate2", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
                          "concat", "global_avg_pool2d" } do
     check(taken[name], name .. " never ran on oneDNN")
   end

@@ -240,6 +240,7 @@ static wtl_status bind(wtl_bind *b, wtl_kernel **out) {
     { "adaptive_avg_pool2d", onednn_bind_adaptive_avg_pool2d },
     { "global_avg_pool2d", onednn_bind_global_avg_pool2d },
     { "concat", onednn_bind_concat },
+    { "mul", onednn_bind_mul },
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
     if (!strcmp(table[i].op, b->op->name)) return table[i].bind((onednn_engine *)b->engine, b, out);

@@ -51,6 +51,7 @@ wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
 wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_adaptive_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_concat(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
+wtl_status onednn_bind_mul(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 
 /* Round up to a cache line. */
