@@ -4,12 +4,13 @@
 For each layer without layers inside, in the order of the calls: the shapes it got and gave, its parameters and
 mult-adds. Of a convolution: numel(parameters) x N x positions of the output; of any other layer: numel(parameters) x N.
 The row `total` has all parameters and mult-adds; its shapes are the network's. pass_bytes: twice the bytes of the outputs
-of layers with parameters, as torchinfo counts them. Needs Debian's python3-torch; run in tests/golden.
+of layers with parameters, as torchinfo counts them. Needs Debian's python3-torch and python3-torchvision; run in tests/golden.
 """
 import csv
 import math
 
 import torch
+import torchvision
 from torch import nn
 
 from make_networks import LeNet5, Mlp, ResNetCifar
@@ -18,6 +19,8 @@ CASES = [
     ("mlp", Mlp([784, 300, 100, 10]), (2, 1, 28, 28)),
     ("lenet5", LeNet5(), (3, 1, 28, 28)),
     ("resnet20", ResNetCifar(20, 16), (2, 1, 28, 28)),
+    ("resnet50", torchvision.models.resnet50(weights=None), (2, 3, 224, 224)),
+    ("mobilenet_v2", torchvision.models.mobilenet_v2(weights=None), (1, 3, 224, 224)),
 ]
 
 

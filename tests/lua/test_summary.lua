@@ -29,7 +29,7 @@ local function fixture()
   return out
 end
 
-test("parameters, mult-adds, shapes and sizes of mlp, lenet5 and resnet20 as PyTorch has them", function()
+test("parameters, mult-adds, shapes and sizes of mlp, lenet5, resnet20, resnet50 and mobilenet_v2 as PyTorch has them", function()
   local seen = 0
   for name, want in pairs(fixture()) do
     seen = seen + 1
@@ -52,7 +52,7 @@ test("parameters, mult-adds, shapes and sizes of mlp, lenet5 and resnet20 as PyT
     equal(s.input_bytes, 4 * input[1] * input[2] * input[3] * input[4])
     equal(s.forward_flops, input[1] * wattle.compress.flops_per_image(wattle.models.create(name)))
   end
-  equal(seen, 3)
+  equal(seen, 5)
 end)
 
 local LENET = [[
@@ -106,7 +106,7 @@ end)
 
 test("mistakes of the command", function()
   for arguments, message in pairs{
-    [""] = "one model is needed; there are lenet5", ["resnet2O"] = "did you mean", ["lenet5 mlp"] = "one model is needed",
+    [""] = "one model is needed; there are alexnet", ["resnet2O"] = "did you mean", ["lenet5 mlp"] = "one model is needed",
     ["lenet5 --input 1x28x28"] = "is not NxCxHxW", ["lenet5 --input 1x1x0x28"] = "is not NxCxHxW",
     ["lenet5 --input 1x1x28xa"] = "is not NxCxHxW", ["lenet5 --width 3"] = "unknown option 'width'",
     ["lenet5 --input 1x1x8x8"] = "image_size must be at least 12", ["lenet5 --dpth 2"] = "did you mean '--depth'?",
