@@ -220,7 +220,4 @@ function transforms.draws(transform, o)
                                name = o.name or "data", epoch = o.epoch or 0, index = o.index or 0 })
 end
 
--- A name that is nothing is an error: a typo must not read as nil.
-return setmetatable(transforms, { __index = function(_, name)
-  where.raise("data.transforms has no '%s'%s", tostring(name), util.hint(name, util.sorted_keys(transforms)))
-end })
+return transforms
