@@ -54,12 +54,7 @@ static bool runs(const wtl_bind *b, int block, concat_kernel *k) {
 }
 
 static wtl_status answer(onednn_engine *e, wtl_bind *b, int block) {
-  dnnl_memory_desc_t y;
-  dnnl_dims_t dims;
-  for (int i = 0; i < 4; i++) dims[i] = b->out[0].size[i];
-  dnnl_status_t s = dnnl_memory_desc_init_by_tag(&y, 4, dims, dnnl_f32, block == 8 ? dnnl_aBcd8b : dnnl_aBcd16b);
-  if (s) return onednn_fail(b->ctx, "concat", s);
-  WTL_TRY(onednn_layout(e, &y, &b->out_layout[0]));
+  WTL_TRY(onednn_blocked(e, &b->out[0], block, &b->out_layout[0]));
   for (int i = 0; i < b->n_in; i++) b->in_want[i] = b->back_want[i] = b->din_layout[i] = b->in_layout[i];
   b->saved_bytes = b->scratch_bytes = 0;
   b->reads_in = b->reads_out = 0;

@@ -178,19 +178,14 @@ static void measure(small_kernel *k, const wtl_bind *b) {
 
 wtl_status onednn_bind_conv_small(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   const wtl_layout *l = b->in_layout[0];
-  dnnl_memory_desc_t md;
-  dnnl_dims_t dims;
   bool any = wtl_shape_numel(&b->in[0]) && wtl_shape_numel(&b->out[0]) && wtl_shape_numel(&b->in[1]) <= INT32_MAX;
   if (b->attr[3].i[0] != 1 || !l || (l->block != 8 && l->block != 16) || !any) return WTL_ERR_UNSUPPORTED;
-  for (int i = 0; i < 4; i++) dims[i] = b->out[0].size[i];
-  dnnl_status_t st = dnnl_memory_desc_init_by_tag(&md, 4, dims, dnnl_f32, l->block == 8 ? dnnl_aBcd8b : dnnl_aBcd16b);
-  if (st) return onednn_fail(b->ctx, "conv2d", st);
   small_kernel *k = wtl_alloc(b->ctx, sizeof *k);
   if (!k) return WTL_ERR_MEMORY;
   k->base = (wtl_kernel){ &wtl_provider_onednn, "own:sgemm", forward, backward, NULL, destroy, b->ctx };
   k->block = l->block;
   measure(k, b);
-  wtl_status s = onednn_layout(e, &md, &b->out_layout[0]);
+  wtl_status s = onednn_blocked(e, &b->out[0], l->block, &b->out_layout[0]);
   if (s != WTL_OK) {
     destroy(&k->base);
     return s;

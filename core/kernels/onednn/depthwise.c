@@ -137,15 +137,6 @@ static wtl_status backward(wtl_kernel *kernel, wtl_call *c) {
   return WTL_OK;
 }
 
-/* The blocked layout of an activation of shape s. */
-static wtl_status blocked(onednn_engine *e, const wtl_shape *s, int block, const wtl_layout **out) {
-  dnnl_memory_desc_t md;
-  dnnl_dims_t dims;
-  for (int i = 0; i < 4; i++) dims[i] = s->size[i];
-  dnnl_status_t st = dnnl_memory_desc_init_by_tag(&md, 4, dims, dnnl_f32, block == 8 ? dnnl_aBcd8b : dnnl_aBcd16b);
-  return st ? onednn_fail(e->base.ctx, "depthwise conv2d", st) : onednn_layout(e, &md, out);
-}
-
 static bool measure(depthwise *k, const wtl_bind *b) {
   const wtl_attr *a = b->attr;
   k->n = b->in[0].size[0];
@@ -169,8 +160,8 @@ static bool measure(depthwise *k, const wtl_bind *b) {
 }
 
 static wtl_status answer(depthwise *k, onednn_engine *e, wtl_bind *b) {
-  WTL_TRY(blocked(e, &b->in[0], k->block, &b->in_want[0]));
-  WTL_TRY(blocked(e, &b->out[0], k->block, &b->out_layout[0]));
+  WTL_TRY(onednn_blocked(e, &b->in[0], k->block, &b->in_want[0]));
+  WTL_TRY(onednn_blocked(e, &b->out[0], k->block, &b->out_layout[0]));
   b->back_want[0] = b->din_layout[0] = b->in_want[0];
   b->scratch_bytes = (size_t)(wtl_threads(b->ctx) * k->thread_floats) * sizeof(float);
   b->saved_bytes = 0;

@@ -95,6 +95,14 @@ wtl_status onednn_layout(onednn_engine *e, const dnnl_memory_desc_t *md, const w
   return WTL_OK;
 }
 
+wtl_status onednn_blocked(onednn_engine *e, const wtl_shape *s, int block, const wtl_layout **out) {
+  dnnl_memory_desc_t md;
+  dnnl_dims_t dims;
+  for (int i = 0; i < 4; i++) dims[i] = s->size[i];
+  dnnl_status_t st = dnnl_memory_desc_init_by_tag(&md, 4, dims, dnnl_f32, block == 8 ? dnnl_aBcd8b : dnnl_aBcd16b);
+  return st ? onednn_fail(e->base.ctx, "blocked layout", st) : onednn_layout(e, &md, out);
+}
+
 /* ---- primitives ---- */
 
 const dnnl_memory_desc_t *onednn_prim_md(const onednn_prim *p, dnnl_query_t what, int index) {

@@ -32,6 +32,8 @@ wtl_status onednn_fail(wtl_ctx *ctx, const char *what, dnnl_status_t s);
 wtl_status onednn_md(wtl_ctx *ctx, const wtl_shape *s, const wtl_layout *l, bool any, dnnl_memory_desc_t *out);
 /* The interned layout of a descriptor; *out NULL when it is the logical one. */
 wtl_status onednn_layout(onednn_engine *e, const dnnl_memory_desc_t *md, const wtl_layout **out);
+/* The interned layout of activations of shape s (N,C,H,W) in blocks of 8 or 16 channels. */
+wtl_status onednn_blocked(onednn_engine *e, const wtl_shape *s, int block, const wtl_layout **out);
 /* Create the primitive and its scratchpad argument (argument 0). WTL_ERR_UNSUPPORTED without a message where oneDNN has no such
  * kernel or only its slow "ref" one. */
 wtl_status onednn_prim_create(onednn_engine *e, const void *op_desc, const_dnnl_primitive_desc_t hint, onednn_prim *p);

@@ -1,5 +1,6 @@
 /* Pooling on blocked layouts: maximum and average through oneDNN, global average by own loops that read
- * [N][C/b][H*W][b] and write the logical (N,C), so that the classifier behind it needs no reorder. */
+ * [N][C/b][H*W][b] and write the logical (N,C), so that the classifier behind it needs no reorder, or, as
+ * adaptive_avg_pool2d to 1x1, (N,C,1,1) in x's layout, for convolutions behind it. */
 #include <string.h>
 
 #include "onednn.h"
@@ -110,27 +111,18 @@ wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **ou
   return pool_bind(e, b, &g, out);
 }
 
-/* Bins of one size are windows side by side; others are not oneDNN's. */
-wtl_status onednn_bind_adaptive_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
-  pool_shape g = { .kind = dnnl_pooling_avg_exclude_padding };
-  for (int i = 0; i < 2; i++) {
-    int64_t n = b->in[0].size[2 + i], bins = b->out[0].size[2 + i];
-    if (n % bins) return WTL_ERR_UNSUPPORTED;
-    g.kernel[i] = g.stride[i] = n / bins;
-  }
-  return pool_bind(e, b, &g, out);
-}
+/* ---- global_avg_pool2d, adaptive_avg_pool2d ---- */
 
-/* ---- global_avg_pool2d ---- */
-
-typedef struct mean_kernel { wtl_kernel base; int block; int64_t channels, blocks, plane; } mean_kernel;
+typedef struct mean_kernel { wtl_kernel base; int block; bool blocked; int64_t channels, blocks, plane; } mean_kernel;
 typedef struct mean_job { const mean_kernel *k; const float *from; float *to; } mean_job;
 
 static void mean_destroy(wtl_kernel *k) { wtl_free(k->ctx, k); }
 
-static int mean_lanes(const mean_kernel *k, int64_t block_index) {
-  int64_t left = k->channels - block_index * k->block;
-  return left < k->block ? (int)left : k->block;
+/* Where the means of channel block `unit` (of all images) are, and how many. */
+static int mean_lanes(const mean_kernel *k, int64_t unit, int64_t *at) {
+  int64_t first = unit % k->blocks * k->block, left = k->channels - first;
+  *at = k->blocked ? unit * k->block : unit / k->blocks * k->channels + first;
+  return k->blocked || left >= k->block ? k->block : (int)left;
 }
 
 /* One unit of work is one channel block of one image. */
@@ -140,11 +132,12 @@ static void mean_forward_span(void *arg, int64_t begin, int64_t end, int thread)
   (void)thread;
   for (int64_t u = begin; u < end; u++) {
     const float *x = j->from + u * k->plane * k->block;
-    float *y = j->to + (u / k->blocks) * k->channels + (u % k->blocks) * k->block;
+    int64_t at;
+    int n = mean_lanes(k, u, &at);
     double sum[64] = { 0 };
     for (int64_t p = 0; p < k->plane; p++)
       for (int b = 0; b < k->block; b++) sum[b] += x[p * k->block + b];
-    for (int b = 0, n = mean_lanes(k, u % k->blocks); b < n; b++) y[b] = (float)(sum[b] / (double)k->plane);
+    for (int b = 0; b < n; b++) j->to[at + b] = (float)(sum[b] / (double)k->plane);
   }
 }
 
@@ -154,9 +147,9 @@ static void mean_backward_span(void *arg, int64_t begin, int64_t end, int thread
   float scale = 1.0f / (float)k->plane;
   (void)thread;
   for (int64_t u = begin; u < end; u++) {
-    const float *dy = j->from + (u / k->blocks) * k->channels + (u % k->blocks) * k->block;
     float *dx = j->to + u * k->plane * k->block, g[64] = { 0 };
-    for (int b = 0, n = mean_lanes(k, u % k->blocks); b < n; b++) g[b] = dy[b] * scale;
+    int64_t at;
+    for (int b = 0, n = mean_lanes(k, u, &at); b < n; b++) g[b] = j->from[at + b] * scale;
     for (int64_t p = 0; p < k->plane; p++) memcpy(dx + p * k->block, g, (size_t)k->block * sizeof *g);
   }
 }
@@ -173,15 +166,16 @@ static wtl_status mean_backward(wtl_kernel *k, wtl_call *c) {
   return WTL_OK;
 }
 
-wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+static wtl_status mean_bind(wtl_bind *b, const wtl_layout *y, wtl_kernel **out) {
   const wtl_layout *l = b->in_layout[0];
-  (void)e;
   if (!l || !l->block || l->block > 64) return WTL_ERR_UNSUPPORTED;
   mean_kernel *k = wtl_alloc(b->ctx, sizeof *k);
   if (!k) return WTL_ERR_MEMORY;
   k->base = (wtl_kernel){ &wtl_provider_onednn, "own:blocked", mean_forward, mean_backward, NULL, mean_destroy,
                           b->ctx };
   k->block = l->block;
+  k->blocked = y;
+  b->out_layout[0] = y;
   k->channels = b->in[0].size[1];
   k->blocks = (k->channels + l->block - 1) / l->block;
   k->plane = b->in[0].size[2] * b->in[0].size[3];
@@ -190,4 +184,25 @@ wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kern
   b->reads_in = b->reads_out = 0;
   *out = &k->base;
   return WTL_OK;
+}
+
+wtl_status onednn_bind_global_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  (void)e;
+  return mean_bind(b, NULL, out);
+}
+
+/* Bins of one size are windows side by side; others are not oneDNN's. */
+wtl_status onednn_bind_adaptive_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  pool_shape g = { .kind = dnnl_pooling_avg_exclude_padding };
+  const wtl_layout *l = b->in_layout[0], *y;
+  if (l && (l->block == 8 || l->block == 16) && b->out[0].size[2] == 1 && b->out[0].size[3] == 1) {
+    WTL_TRY(onednn_blocked(e, &b->out[0], l->block, &y));
+    return mean_bind(b, y, out);
+  }
+  for (int i = 0; i < 2; i++) {
+    int64_t n = b->in[0].size[2 + i], bins = b->out[0].size[2 + i];
+    if (n % bins) return WTL_ERR_UNSUPPORTED;
+    g.kernel[i] = g.stride[i] = n / bins;
+  }
+  return pool_bind(e, b, &g, out);
 }
