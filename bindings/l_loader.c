@@ -29,7 +29,8 @@ static const char **check_strings(lua_State *L, int idx, const char *what, lua_I
 
 static wtl_tensor *tensor_field(lua_State *L, int idx, const char *what, const char *key) {
   lua_getfield(L, idx, key);
-  if (!wl_test(L, -1, &wl_tensor_class)) wl_error(L, "%s: %s must be a tensor, not %s", what, key, luaL_typename(L, -1));
+  if (!wl_test(L, -1, &wl_tensor_class))
+    wl_error(L, "%s: %s must be a tensor, not %s", what, key, luaL_typename(L, -1));
   wtl_tensor *t = wl_check_obj(L, -1, &wl_tensor_class);
   lua_pop(L, 1);
   return t;
@@ -90,7 +91,8 @@ static void integers_field(lua_State *L, const char *key, int *out, int max) {
   double v[4] = { 0 };
   numbers_field(L, key, v, max);
   for (int i = 0; i < max; i++) {
-    if (!(v[i] >= -1e6 && v[i] <= 1e6) || v[i] != (double)(int)v[i]) wl_error(L, "transform: %s must be integers up to 10^6", key);
+    if (!(v[i] >= -1e6 && v[i] <= 1e6) || v[i] != (double)(int)v[i])
+      wl_error(L, "transform: %s must be integers up to 10^6", key);
     out[i] = (int)v[i];
   }
 }
@@ -100,8 +102,10 @@ static void read_step(lua_State *L, wtl_transform *t) {
   static const char *const filters[] = { "nearest", "bilinear", "bicubic" };
   const char *kind, *filter;
   int at = lua_gettop(L), n_sd;
-  if (!lua_istable(L, at)) wl_error(L, "transform: a step is a table, as data.transforms makes, not %s", luaL_typename(L, at));
-  *t = (wtl_transform){ .kind = (wtl_transform_kind)-1, .brightness = { 1, 1 }, .contrast = { 1, 1 }, .saturation = { 1, 1 } };
+  if (!lua_istable(L, at))
+    wl_error(L, "transform: a step is a table, as data.transforms makes, not %s", luaL_typename(L, at));
+  *t = (wtl_transform){ .kind = (wtl_transform_kind)-1, .brightness = { 1, 1 }, .contrast = { 1, 1 },
+                        .saturation = { 1, 1 } };
   kind = wl_opt_string(L, at, "transform", "kind", "");
   for (int k = WTL_RESIZE; k <= WTL_RANDOM_ERASING; k++)
     if (strcmp(kind, wtl_transform_name((wtl_transform_kind)k)) == 0) t->kind = (wtl_transform_kind)k;
@@ -192,8 +196,9 @@ static int transform_draw(lua_State *L) {
   lua_getfield(L, 2, "seed");
   wtl_rng r = wtl_rng_make((uint64_t)luaL_optinteger(L, -1, 0), "augment", wl_opt_string(L, 2, what, "name", ""),
                            (uint64_t)(int64_t)wl_opt_number(L, 2, what, "epoch", 0));
-  wl_try(L, c, wtl_transform_draw(c->core, t, n, &r, integer_field(L, 2, what, "index", 0), integer_field(L, 2, what, "channels", 3),
-                                  integer_field(L, 2, what, "height", 0), integer_field(L, 2, what, "width", 0), drawn));
+  wl_try(L, c, wtl_transform_draw(c->core, t, n, &r, integer_field(L, 2, what, "index", 0),
+                                  integer_field(L, 2, what, "channels", 3), integer_field(L, 2, what, "height", 0),
+                                  integer_field(L, 2, what, "width", 0), drawn));
   lua_createtable(L, n, 0);
   for (int i = 0; i < n; i++) {
     push_drawn(L, &t[i], &drawn[i]);
@@ -207,8 +212,8 @@ static int transform_draw(lua_State *L) {
 static const wl_class loader_class;
 
 static int loader(lua_State *L) {
-  static const char *const names[] = { "steps", "height", "width", "index", "n", "batch_size", "drop_last", "workers", "prefetch",
-                                       "skip", "seed", "epoch", "name", NULL };
+  static const char *const names[] = { "steps", "height", "width", "index", "n", "batch_size", "drop_last",
+                                       "workers", "prefetch", "skip", "seed", "epoch", "name", NULL };
   const char *what = "loader";
   wl_ctx *c = wl_ctx_of(L);
   wtl_samples *of = wl_check_obj(L, 1, &samples_class);
@@ -220,7 +225,8 @@ static int loader(lua_State *L) {
     return wl_error(L, "loader: index must be a contiguous i64 tensor");
   wtl_loader_options o = {
     .height = integer_field(L, 2, what, "height", 0), .width = integer_field(L, 2, what, "width", 0),
-    .index = wtl_tensor_cdata(index), .n = wtl_tensor_numel(index), .batch_size = integer_field(L, 2, what, "batch_size", 0),
+    .index = wtl_tensor_cdata(index), .n = wtl_tensor_numel(index),
+    .batch_size = integer_field(L, 2, what, "batch_size", 0),
     .drop_last = wl_opt_bool(L, 2, what, "drop_last", false), .workers = integer_field(L, 2, what, "workers", 0),
     .prefetch = integer_field(L, 2, what, "prefetch", 2), .skip = wl_opt_bool(L, 2, what, "skip", false),
     .epoch = (uint64_t)integer_field(L, 2, what, "epoch", 0), .name = wl_opt_string(L, 2, what, "name", ""),
@@ -275,7 +281,8 @@ static int cifar(lua_State *L) {
   wl_check_options(L, 2, "cifar", names, false);
   const char **path = check_strings(L, 1, "cifar", &n);
   luaL_argcheck(L, n >= 1 && n <= 1000, 1, "1 to 1000 paths are needed");
-  wtl_cifar_options o = { integer_field(L, 2, "cifar", "records", 10000), integer_field(L, 2, "cifar", "label_bytes", 1),
+  wtl_cifar_options o = { integer_field(L, 2, "cifar", "records", 10000),
+                          integer_field(L, 2, "cifar", "label_bytes", 1),
                           integer_field(L, 2, "cifar", "label_at", 0), integer_field(L, 2, "cifar", "classes", 10) };
   wl_box *a = wl_box_new(L, c, &wl_tensor_class), *b = wl_box_new(L, c, &wl_tensor_class);
   wtl_status s = wtl_cifar_load(c->core, path, (int)n, &o, &x, &y);
@@ -299,9 +306,11 @@ static int csv_samples(lua_State *L) {
                                 .pixels = wl_opt_bool(L, 2, "csv_samples", "pixels", false) };
   int type = lua_getfield(L, 2, "label");
   if (type == LUA_TSTRING) o.label = lua_tostring(L, -1);
-  else if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 && lua_tointeger(L, -1) <= 65536) o.label_at = (int)lua_tointeger(L, -1) - 1;
+  else if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 && lua_tointeger(L, -1) <= 65536)
+    o.label_at = (int)lua_tointeger(L, -1) - 1;
   else wl_error(L, "csv_samples: label must be a column's name, or its number from 1");
-  wl_box *a = wl_box_new(L, c, &wl_tensor_class), *b = wl_box_new(L, c, &wl_tensor_class), *k = wl_box_new(L, c, &names_class);
+  wl_box *a = wl_box_new(L, c, &wl_tensor_class), *b = wl_box_new(L, c, &wl_tensor_class),
+      *k = wl_box_new(L, c, &names_class);
   wtl_names *found = (wtl_names *)(k + 1);
   wtl_status s = wtl_csv_samples(c->core, path, &o, &x, &y, found);
   if (s != WTL_OK) return wl_world(L, c, s);
@@ -334,7 +343,8 @@ static const wl_fn loader_methods[] = {
   { "next", l_next, "() -> x, y or nothing",
     "The next batch: x f32 (n,C,H,W), y i64 (n); nothing at the end. A file that cannot be read or is corrupt is an error that "
     "names it, unless the loader skips." },
-  { "skipped", l_skipped, "(from = 0) -> list", "What was skipped so far, from the from-th (0: the first) on: {sample =, reason =}." },
+  { "skipped", l_skipped, "(from = 0) -> list",
+    "What was skipped so far, from the from-th (0: the first) on: {sample =, reason =}." },
   { NULL, NULL, NULL, NULL }
 };
 
@@ -350,14 +360,17 @@ static const wl_fn core[] = {
     "finished sample where the steps leave it open. dataset:batches is the usual way to have one." },
   { "transform_size", transform_size, "(steps, height = 0, width = 0) -> height, width or nothing",
     "The size of an image after the steps; 0 is unknown. Nothing where the steps leave it open." },
-  { "transform_draw", transform_draw, "(steps, {seed =, name =, epoch =, index =, channels = 3, height =, width =}) -> list",
+  { "transform_draw", transform_draw,
+    "(steps, {seed =, name =, epoch =, index =, channels = 3, height =, width =}) -> list",
     "What each step draws for a sample: see data.transforms.draws." },
   { "cifar", cifar, "(paths, {records = 10000, label_bytes = 1, label_at = 0, classes = 10}) -> images, labels or nil, message, code",
     "CIFAR's binary files, of so many records each: images u8 (N,3,32,32), labels u8 (N)." },
-  { "csv_samples", csv_samples, "(path, {label =, header = true, pixels = false}) -> values, labels, names or nil, message, code",
+  { "csv_samples", csv_samples,
+    "(path, {label =, header = true, pixels = false}) -> values, labels, names or nil, message, code",
     "A CSV file of numbers and a label's column (its name, or its number from 1): values (N,F) f32, or u8 where they are pixels; "
     "labels i64 (N), names: label k is names[k + 1], in the order of the file." },
-  { "save_image", save_image, "(path, image, quality = 90, sync = true) -> true or nil, message, code", "See data.save_image." },
+  { "save_image", save_image, "(path, image, quality = 90, sync = true) -> true or nil, message, code",
+    "See data.save_image." },
   { NULL, NULL, NULL, NULL }
 };
 

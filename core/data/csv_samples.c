@@ -60,8 +60,11 @@ static wtl_status bad_cell(reading *r, int column, const char *text, const char 
   const char *name = r->head;
   for (int i = 0; name && i < column; i++) name += strlen(name) + 1;
   int shown = strlen(text) > 40 ? 40 : (int)strlen(text);
-  if (name) return wtl_fail(r->ctx, WTL_ERR_FORMAT, "%s: row %lld, column '%s': '%.*s' is %s", r->path, (long long)r->done + 1, name, shown, text, what);
-  return wtl_fail(r->ctx, WTL_ERR_FORMAT, "%s: row %lld, column %d: '%.*s' is %s", r->path, (long long)r->done + 1, column + 1, shown, text, what);
+  if (name)
+    return wtl_fail(r->ctx, WTL_ERR_FORMAT, "%s: row %lld, column '%s': '%.*s' is %s", r->path,
+                    (long long)r->done + 1, name, shown, text, what);
+  return wtl_fail(r->ctx, WTL_ERR_FORMAT, "%s: row %lld, column %d: '%.*s' is %s", r->path, (long long)r->done + 1,
+                  column + 1, shown, text, what);
 }
 
 /* A plain decimal number and nothing else but blanks around it. */
@@ -79,7 +82,8 @@ static wtl_status class_of(reading *r, const char *text, int64_t *out) {
   wtl_names *s = r->names;
   for (int64_t i = 0; i < s->n; i++)
     if (strcmp(s->s[i], text) == 0) return *out = i, WTL_OK;
-  if (s->n == MAX_CLASSES) return bad_cell(r, r->label, text, "one label too many: more than 10000 different ones are no classes");
+  if (s->n == MAX_CLASSES)
+    return bad_cell(r, r->label, text, "one label too many: more than 10000 different ones are no classes");
   if (s->n == s->cap) {
     int64_t cap = s->cap ? 2 * s->cap : 16;
     char **more = wtl_realloc(r->ctx, s->s, (size_t)s->cap * sizeof *more, (size_t)cap * sizeof *more);
@@ -97,7 +101,8 @@ static wtl_status fill_row(void *arg, int64_t row, const char *const *field, con
   reading *r = arg;
   (void)len;
   if (row == 0 && r->o->header) return WTL_OK;
-  if (r->done == r->n || n != r->columns) return wtl_fail(r->ctx, WTL_ERR_IO, "%s: it changed while it was read", r->path);
+  if (r->done == r->n || n != r->columns)
+    return wtl_fail(r->ctx, WTL_ERR_IO, "%s: it changed while it was read", r->path);
   int64_t at = r->done * (n - 1);
   for (int i = 0; i < n; i++) {
     double v;
@@ -133,12 +138,13 @@ static wtl_status fill(reading *r, wtl_tensor **values, wtl_tensor **labels) {
   return r->done == r->n ? WTL_OK : wtl_fail(r->ctx, WTL_ERR_IO, "%s: it changed while it was read", r->path);
 }
 
-wtl_status wtl_csv_samples(wtl_ctx *ctx, const char *path, const wtl_csv_samples_options *o, wtl_tensor **values, wtl_tensor **labels,
-                           wtl_names *names) {
+wtl_status wtl_csv_samples(wtl_ctx *ctx, const char *path, const wtl_csv_samples_options *o, wtl_tensor **values,
+                           wtl_tensor **labels, wtl_names *names) {
   wtl_tensor *x = NULL, *y = NULL;
   wtl_names found = { .ctx = ctx };
   reading r = { .ctx = ctx, .path = path, .o = o, .names = &found };
-  if (o->label && !o->header) return wtl_fail(ctx, WTL_ERR_ARG, "csv_samples: a label's column has a name only with a header");
+  if (o->label && !o->header)
+    return wtl_fail(ctx, WTL_ERR_ARG, "csv_samples: a label's column has a name only with a header");
   r.c = newlocale(LC_ALL_MASK, "C", NULL);
   if (!r.c) return wtl_fail(ctx, WTL_ERR_MEMORY, "csv_samples: out of memory");
   wtl_status s = wtl_csv_load(ctx, path, count_row, &r);

@@ -78,7 +78,7 @@ static wtl_status put_jpeg(wtl_writer *w, const wtl_pixels *p, int quality) {
     s = wtl_writer_put(w, j->out, j->n);
   } else {
     j->error.format_message((j_common_ptr)&j->c, message);
-    s = wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: jpeg: out of memory: %s", w->path, message); /* what else can fail here? */
+    s = wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: jpeg: out of memory: %s", w->path, message); /* what else? */
   }
   jpeg_destroy_compress(&j->c);
   free(j->out);
@@ -105,19 +105,24 @@ static wtl_status check(wtl_ctx *ctx, const char *path, const wtl_tensor *image,
   int64_t channels = shape->ndim == 3 ? shape->size[0] : 1;
   char text[WTL_SHAPE_TEXT];
   *jpeg = ends_in(path, ".jpg") || ends_in(path, ".jpeg");
-  if (!*jpeg && !ends_in(path, ".png")) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: %s: the name must end in .jpg, .jpeg or .png", path);
+  if (!*jpeg && !ends_in(path, ".png"))
+    return wtl_fail(ctx, WTL_ERR_ARG, "save_image: %s: the name must end in .jpg, .jpeg or .png", path);
   if (wtl_tensor_dtype(image) != WTL_U8)
-    return wtl_fail(ctx, WTL_ERR_DTYPE, "save_image: the image is %s; u8 is needed", wtl_dtype_name(wtl_tensor_dtype(image)));
+    return wtl_fail(ctx, WTL_ERR_DTYPE, "save_image: the image is %s; u8 is needed",
+                    wtl_dtype_name(wtl_tensor_dtype(image)));
   if (!wtl_tensor_contiguous(image)) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: the image must be contiguous");
   if ((shape->ndim != 2 && shape->ndim != 3) || (channels != 1 && channels != 3) || wtl_tensor_numel(image) == 0)
     return wtl_fail(ctx, WTL_ERR_SHAPE, "save_image: the image is %s; (H,W), (1,H,W) or (3,H,W) is needed",
                     wtl_shape_text(shape, text, sizeof text));
   for (int i = 1; i <= 2; i++) {
     if (shape->size[shape->ndim - i] > 65500) /* JPEG's limit, and far within PNG's */
-      return wtl_fail(ctx, WTL_ERR_ARG, "save_image: the image is %s; at most 65500 pixels a side", wtl_shape_text(shape, text, sizeof text));
+      return wtl_fail(ctx, WTL_ERR_ARG, "save_image: the image is %s; at most 65500 pixels a side",
+                      wtl_shape_text(shape, text, sizeof text));
   }
-  if (wtl_tensor_numel(image) > WTL_MAX_PIXELS) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: more than 2^28 elements");
-  if (quality < 1 || quality > 100) return wtl_fail(ctx, WTL_ERR_ARG, "save_image: quality is %d, 1 to 100 is possible", quality);
+  if (wtl_tensor_numel(image) > WTL_MAX_PIXELS)
+    return wtl_fail(ctx, WTL_ERR_ARG, "save_image: more than 2^28 elements");
+  if (quality < 1 || quality > 100)
+    return wtl_fail(ctx, WTL_ERR_ARG, "save_image: quality is %d, 1 to 100 is possible", quality);
   return WTL_OK;
 }
 

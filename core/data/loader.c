@@ -115,7 +115,8 @@ static wtl_status start_workers(wtl_loader *l, int n) {
 
 static wtl_status fail_sample(wtl_loader *l, int64_t position, const slot *s) {
   char name[64];
-  return wtl_fail(l->ctx, s->status, "%s: %s", wtl_sample_name(l->recipe.samples, l->index[position], name, sizeof name), s->message);
+  const char *what = wtl_sample_name(l->recipe.samples, l->index[position], name, sizeof name);
+  return wtl_fail(l->ctx, s->status, "%s: %s", what, s->message);
 }
 
 static wtl_status note_skipped(wtl_loader *l, int64_t position, const slot *s) {
@@ -248,7 +249,8 @@ static wtl_status fill_at_once(wtl_loader *l, float *x, int64_t *y, int64_t *fil
     l->head += take;
     n += good;
   }
-  for (int64_t k = l->head; k < l->n && k < l->head + l->batch_size; k++) wtl_sample_ahead(l->recipe.samples, l->index[k]);
+  for (int64_t k = l->head; k < l->n && k < l->head + l->batch_size; k++)
+    wtl_sample_ahead(l->recipe.samples, l->index[k]);
   *filled = n;
   return WTL_OK;
 }
@@ -256,14 +258,17 @@ static wtl_status fill_at_once(wtl_loader *l, float *x, int64_t *y, int64_t *fil
 /* ---- the loader ---- */
 
 static wtl_status check_options(wtl_ctx *ctx, const wtl_samples *s, const wtl_loader_options *o) {
-  if (o->batch_size < 1) return wtl_fail(ctx, WTL_ERR_ARG, "loader: batch_size is %lld, at least 1 is needed", (long long)o->batch_size);
+  if (o->batch_size < 1)
+    return wtl_fail(ctx, WTL_ERR_ARG, "loader: batch_size is %lld, at least 1 is needed", (long long)o->batch_size);
   if (o->workers < 0 || o->workers > MAX_WORKERS)
     return wtl_fail(ctx, WTL_ERR_ARG, "loader: workers is %d; 0 to %d are possible", o->workers, MAX_WORKERS);
   if (o->prefetch < 1 || o->prefetch > MAX_PREFETCH)
-    return wtl_fail(ctx, WTL_ERR_ARG, "loader: prefetch is %d batches; 1 to %d are possible", o->prefetch, MAX_PREFETCH);
+    return wtl_fail(ctx, WTL_ERR_ARG, "loader: prefetch is %d batches; 1 to %d are possible", o->prefetch,
+                    MAX_PREFETCH);
   for (int64_t i = 0; i < o->n; i++) {
     if (o->index[i] < 0 || o->index[i] >= wtl_samples_count(s))
-      return wtl_fail(ctx, WTL_ERR_ARG, "loader: index %lld is not in 0..%lld", (long long)o->index[i], (long long)wtl_samples_count(s) - 1);
+      return wtl_fail(ctx, WTL_ERR_ARG, "loader: index %lld is not in 0..%lld", (long long)o->index[i],
+                      (long long)wtl_samples_count(s) - 1);
   }
   return WTL_OK;
 }

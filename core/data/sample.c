@@ -28,7 +28,8 @@ struct wtl_samples {
 static wtl_status check_labels(wtl_ctx *ctx, const wtl_tensor *labels, int64_t n) {
   char text[WTL_SHAPE_TEXT];
   if (wtl_tensor_dtype(labels) != WTL_U8 && wtl_tensor_dtype(labels) != WTL_I64)
-    return wtl_fail(ctx, WTL_ERR_DTYPE, "samples: labels are %s; u8 or i64 is needed", wtl_dtype_name(wtl_tensor_dtype(labels)));
+    return wtl_fail(ctx, WTL_ERR_DTYPE, "samples: labels are %s; u8 or i64 is needed",
+                    wtl_dtype_name(wtl_tensor_dtype(labels)));
   if (!wtl_tensor_contiguous(labels)) return wtl_fail(ctx, WTL_ERR_ARG, "samples: labels must be contiguous");
   if (wtl_tensor_shape(labels)->ndim != 1 || wtl_tensor_numel(labels) != n)
     return wtl_fail(ctx, WTL_ERR_SHAPE, "samples: labels are %s; [%lld] is needed",
@@ -56,10 +57,12 @@ wtl_status wtl_samples_of_tensors(wtl_ctx *ctx, wtl_tensor *values, wtl_tensor *
     return wtl_fail(ctx, WTL_ERR_DTYPE, "samples: values are %s; u8 images or f32 are needed", wtl_dtype_name(d));
   if (!wtl_tensor_contiguous(values)) return wtl_fail(ctx, WTL_ERR_ARG, "samples: values must be contiguous");
   bool fits = image ? shape->ndim == 3 || shape->ndim == 4 : shape->ndim >= 2;
-  for (int i = 1; i < shape->ndim; i++) fits = fits && shape->size[i] > 0 && shape->size[i] <= (image ? WTL_MAX_SIDE : INT64_MAX);
+  for (int i = 1; i < shape->ndim; i++)
+    fits = fits && shape->size[i] > 0 && shape->size[i] <= (image ? WTL_MAX_SIDE : INT64_MAX);
   int64_t channels = shape->ndim == 4 ? shape->size[1] : 1;
   if (!fits || (image && channels > WTL_MAX_CHANNELS))
-    return wtl_fail(ctx, WTL_ERR_SHAPE, "samples: values are %s; u8 images are (N,H,W) or (N,C,H,W) with C up to %d, f32 (N,...)",
+    return wtl_fail(ctx, WTL_ERR_SHAPE,
+                    "samples: values are %s; u8 images are (N,H,W) or (N,C,H,W) with C up to %d, f32 (N,...)",
                     wtl_shape_text(shape, text, sizeof text), WTL_MAX_CHANNELS);
   WTL_TRY(check_labels(ctx, labels, shape->size[0]));
   wtl_samples *s = new_samples(ctx, labels, shape->size[0], image ? (int)channels : 0);
@@ -69,9 +72,11 @@ wtl_status wtl_samples_of_tensors(wtl_ctx *ctx, wtl_tensor *values, wtl_tensor *
   return WTL_OK;
 }
 
-wtl_status wtl_samples_of_files(wtl_ctx *ctx, const char *const *path, int64_t n, wtl_tensor *labels, int channels, wtl_samples **out) {
+wtl_status wtl_samples_of_files(wtl_ctx *ctx, const char *const *path, int64_t n, wtl_tensor *labels, int channels,
+                                wtl_samples **out) {
   size_t bytes = 1, used = 0;
-  if (channels != 1 && channels != 3) return wtl_fail(ctx, WTL_ERR_ARG, "samples: channels must be 1 or 3, got %d", channels);
+  if (channels != 1 && channels != 3)
+    return wtl_fail(ctx, WTL_ERR_ARG, "samples: channels must be 1 or 3, got %d", channels);
   WTL_TRY(check_labels(ctx, labels, n));
   for (int64_t i = 0; i < n; i++) bytes += strlen(path[i]) + 1;
   wtl_samples *s = new_samples(ctx, labels, n, channels);
@@ -135,7 +140,8 @@ void wtl_sample_ahead(const wtl_samples *s, int64_t i) {
 /* ---- recipes ---- */
 
 static void fill_values(wtl_recipe *r) {
-  const wtl_transform *t = r->n_pixel < r->n_step && r->step[r->n_pixel].kind == WTL_NORMALIZE ? &r->step[r->n_pixel] : NULL;
+  const wtl_transform *t = r->n_pixel < r->n_step && r->step[r->n_pixel].kind == WTL_NORMALIZE
+      ? &r->step[r->n_pixel] : NULL;
   for (int c = 0; c < r->channels; c++) {
     int k = t && t->n_value > 1 ? c : 0;
     for (int v = 0; v < 256; v++) r->value[c][v] = (float)((v / 255.0 - (t ? t->mean[k] : 0)) / (t ? t->sd[k] : 1));
@@ -146,14 +152,16 @@ wtl_status wtl_recipe_init(wtl_ctx *ctx, wtl_samples *s, const wtl_loader_option
   const wtl_shape *shape = s->values ? wtl_tensor_shape(s->values) : NULL;
   const char *name = o->name ? o->name : "";
   WTL_TRY(wtl_transform_check(ctx, o->step, o->n_step, s->channels));
-  *r = (wtl_recipe){ .ctx = ctx, .n_step = o->n_step, .n_pixel = wtl_transform_pixel_steps(o->step, o->n_step), .channels = s->channels };
+  *r = (wtl_recipe){ .ctx = ctx, .n_step = o->n_step, .channels = s->channels };
+  r->n_pixel = wtl_transform_pixel_steps(o->step, o->n_step);
   if (s->channels) {
     r->height = shape ? (int)shape->size[shape->ndim - 2] : o->height;
     r->width = shape ? (int)shape->size[shape->ndim - 1] : o->width;
     int size[2] = { shape ? r->height : 0, shape ? r->width : 0 };
     if (wtl_transform_size(o->step, o->n_step, &size[0], &size[1])) r->height = size[0], r->width = size[1];
     if (r->height < 1 || r->width < 1 || r->height > WTL_MAX_SIDE || r->width > WTL_MAX_SIDE)
-      return wtl_fail(ctx, WTL_ERR_SHAPE, "loader: the steps leave the size of a sample open; height and width are %d and %d",
+      return wtl_fail(ctx, WTL_ERR_SHAPE,
+                      "loader: the steps leave the size of a sample open; height and width are %d and %d",
                       o->height, o->width);
     r->numel = (int64_t)s->channels * r->height * r->width;
   } else {
@@ -192,7 +200,8 @@ void wtl_scratch_free(wtl_ctx *ctx, wtl_scratch *t) {
   *t = (wtl_scratch){ 0 };
 }
 
-static wtl_status fail(wtl_scratch *t, wtl_status s, bool skippable, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static wtl_status fail(wtl_scratch *t, wtl_status s, bool skippable, const char *fmt, ...)
+  __attribute__((format(printf, 4, 5)));
 static wtl_status fail(wtl_scratch *t, wtl_status s, bool skippable, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
@@ -256,7 +265,8 @@ static wtl_status take_pixels(const wtl_recipe *r, wtl_scratch *t, int64_t i) {
   }
   const wtl_shape *shape = wtl_tensor_shape(s->values);
   int height = (int)shape->size[shape->ndim - 2], width = (int)shape->size[shape->ndim - 1], c = s->channels;
-  if (wtl_pixels_reserve(t->decoder, &t->a, width, height, c) != WTL_OK) return fail(t, WTL_ERR_MEMORY, false, "out of memory");
+  if (wtl_pixels_reserve(t->decoder, &t->a, width, height, c) != WTL_OK)
+    return fail(t, WTL_ERR_MEMORY, false, "out of memory");
   n = (size_t)height * (size_t)width;
   const unsigned char *from = (const unsigned char *)wtl_tensor_cdata(s->values) + (size_t)i * n * (size_t)c;
   if (c == 1) memcpy(t->a.data, from, n);
@@ -296,8 +306,10 @@ static wtl_status pixel_step(const wtl_recipe *r, wtl_scratch *t, int k, int64_t
       wtl_resized_size(step, height, width, size);
       return resize(t, size, step->filter);
     case WTL_RANDOM_CROP:
-      if (height + step->padding[1] + step->padding[3] < step->size[0] || width + step->padding[0] + step->padding[2] < step->size[1])
-        return fail(t, WTL_ERR_SHAPE, false, "random_crop: the image is %dx%d (height x width), less than %dx%d even with its padding; "
+      if (height + step->padding[1] + step->padding[3] < step->size[0] ||
+          width + step->padding[0] + step->padding[2] < step->size[1])
+        return fail(t, WTL_ERR_SHAPE, false,
+                    "random_crop: the image is %dx%d (height x width), less than %dx%d even with its padding; "
                     "resize it first", height, width, step->size[0], step->size[1]);
       return crop(t, d.box);
     case WTL_CENTER_CROP: return crop(t, d.box);
@@ -320,7 +332,8 @@ static void erase(const wtl_recipe *r, int k, int64_t i, float *x) {
     for (int row = d.box[0]; row < d.box[0] + d.box[2]; row++) {
       for (int column = d.box[1]; column < d.box[1] + d.box[3]; column++) {
         int64_t at = ((int64_t)c * r->height + row) * r->width + column;
-        x[at] = t->noise ? (float)wtl_rng_normal(&r->noise, number + (uint64_t)at) : (float)t->mean[t->n_value > 1 ? c : 0];
+        x[at] = t->noise ? (float)wtl_rng_normal(&r->noise, number + (uint64_t)at)
+            : (float)t->mean[t->n_value > 1 ? c : 0];
       }
     }
   }
@@ -348,7 +361,8 @@ wtl_status wtl_sample_make(const wtl_recipe *r, wtl_scratch *t, int64_t i, float
   WTL_TRY(take_pixels(r, t, i));
   for (int k = 0; k < r->n_pixel; k++) WTL_TRY(pixel_step(r, t, k, i));
   if (t->a.height != r->height || t->a.width != r->width)
-    return fail(t, WTL_ERR_SHAPE, false, "it is %dx%d (height x width) after the transform, others are %dx%d; end it with a "
+    return fail(t, WTL_ERR_SHAPE, false,
+                "it is %dx%d (height x width) after the transform, others are %dx%d; end it with a "
                 "crop or a resize to {h, w}", t->a.height, t->a.width, r->height, r->width);
   planes(r, &t->a, x);
   for (int k = r->n_pixel; k < r->n_step; k++)

@@ -13,7 +13,8 @@ wtl_status wtl_transform_check(wtl_ctx *ctx, const wtl_transform *step, int n, i
 /* How many of the steps work on pixels; they come first. */
 int wtl_transform_pixel_steps(const wtl_transform *step, int n);
 /* The draws of step k for an image of this size: which sample's, d. */
-void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r, int64_t sample, int height, int width, wtl_drawn *d);
+void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r, int64_t sample, int height,
+                             int width, wtl_drawn *d);
 /* A resize's result for an image of this size. */
 void wtl_resized_size(const wtl_transform *t, int height, int width, int size[2]);
 

@@ -53,7 +53,8 @@ static wtl_status check_values(wtl_ctx *ctx, const wtl_transform *t, int channel
                     wtl_transform_name(t->kind), t->n_value, channels);
   for (int i = 0; i < t->n_value; i++) {
     if (!isfinite(t->mean[i])) return bad(ctx, t, "a value is not finite");
-    if (t->kind == WTL_NORMALIZE && !(isfinite(t->sd[i]) && t->sd[i] > 0)) return bad(ctx, t, "sd must be above 0 and finite");
+    if (t->kind == WTL_NORMALIZE && !(isfinite(t->sd[i]) && t->sd[i] > 0))
+      return bad(ctx, t, "sd must be above 0 and finite");
   }
   return WTL_OK;
 }
@@ -61,7 +62,9 @@ static wtl_status check_values(wtl_ctx *ctx, const wtl_transform *t, int channel
 static wtl_status check_step(wtl_ctx *ctx, const wtl_transform *t, int channels) {
   double most = t->kind == WTL_RANDOM_ERASING ? 1 : HUGE_VAL;
   switch (t->kind) {
-    case WTL_RESIZE: case WTL_CENTER_CROP: case WTL_RANDOM_CROP: case WTL_RANDOM_RESIZED_CROP: WTL_TRY(check_size(ctx, t)); break;
+    case WTL_RESIZE: case WTL_CENTER_CROP: case WTL_RANDOM_CROP: case WTL_RANDOM_RESIZED_CROP:
+      WTL_TRY(check_size(ctx, t));
+      break;
     case WTL_NORMALIZE: return check_values(ctx, t, channels ? channels : 1);
     case WTL_RANDOM_ERASING: if (!t->noise) WTL_TRY(check_values(ctx, t, channels)); break;
     case WTL_RANDOM_FLIP: break;
@@ -75,7 +78,8 @@ static wtl_status check_step(wtl_ctx *ctx, const wtl_transform *t, int channels)
   if ((t->kind == WTL_RANDOM_FLIP || t->kind == WTL_RANDOM_ERASING) && !(t->p >= 0 && t->p <= 1))
     return bad(ctx, t, "p must be 0..1");
   if (t->kind == WTL_RANDOM_RESIZED_CROP || t->kind == WTL_RANDOM_ERASING) {
-    if (!is_range(t->scale, 0, most) || !isfinite(t->scale[1])) return bad(ctx, t, "scale is {low, high} of the area, 0 <= low <= high");
+    if (!is_range(t->scale, 0, most) || !isfinite(t->scale[1]))
+      return bad(ctx, t, "scale is {low, high} of the area, 0 <= low <= high");
     if (!is_range(t->ratio, 1e-6, 1e6)) return bad(ctx, t, "ratio is {low, high}, 0 < low <= high");
   }
   return WTL_OK;
@@ -83,14 +87,17 @@ static wtl_status check_step(wtl_ctx *ctx, const wtl_transform *t, int channels)
 
 wtl_status wtl_transform_check(wtl_ctx *ctx, const wtl_transform *step, int n, int channels) {
   int pixel = wtl_transform_pixel_steps(step, n);
-  if (n < 0 || n > WTL_MAX_TRANSFORMS) return wtl_fail(ctx, WTL_ERR_ARG, "transform: %d steps; at most %d", n, WTL_MAX_TRANSFORMS);
+  if (n < 0 || n > WTL_MAX_TRANSFORMS)
+    return wtl_fail(ctx, WTL_ERR_ARG, "transform: %d steps; at most %d", n, WTL_MAX_TRANSFORMS);
   for (int k = 0; k < n; k++) {
     const wtl_transform *t = &step[k];
     if (k > pixel && t->kind != WTL_RANDOM_ERASING)
-      return wtl_fail(ctx, WTL_ERR_ARG, "transform: %s comes after %s; pixels are worked on first, then normalize once, then "
+      return wtl_fail(ctx, WTL_ERR_ARG,
+                      "transform: %s comes after %s; pixels are worked on first, then normalize once, then "
                       "random_erasing", wtl_transform_name(t->kind), wtl_transform_name(step[k - 1].kind));
     if (channels == 0 && t->kind != WTL_NORMALIZE)
-      return wtl_fail(ctx, WTL_ERR_ARG, "transform: %s works on 8-bit images; these samples are f32", wtl_transform_name(t->kind));
+      return wtl_fail(ctx, WTL_ERR_ARG, "transform: %s works on 8-bit images; these samples are f32",
+                      wtl_transform_name(t->kind));
     if (is_pixel_step(t) && channels != 1 && channels != 3)
       return wtl_fail(ctx, WTL_ERR_ARG, "transform: %s works on 1 or 3 channels; these images have %d",
                       wtl_transform_name(t->kind), channels);
@@ -200,7 +207,8 @@ static void centre(const wtl_transform *t, int height, int width, int box[4]) {
   }
 }
 
-void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r, int64_t sample, int height, int width, wtl_drawn *d) {
+void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r, int64_t sample, int height,
+                             int width, wtl_drawn *d) {
   const wtl_transform *t = &step[k];
   draws from = { r, ((uint64_t)sample * WTL_MAX_TRANSFORMS + (uint64_t)k) * DRAWS };
   *d = (wtl_drawn){ .box = { 0, 0, height, width } };
@@ -227,10 +235,11 @@ void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r,
   }
 }
 
-wtl_status wtl_transform_draw(wtl_ctx *ctx, const wtl_transform *step, int n, const wtl_rng *r, int64_t sample, int channels,
-                              int height, int width, wtl_drawn out[]) {
+wtl_status wtl_transform_draw(wtl_ctx *ctx, const wtl_transform *step, int n, const wtl_rng *r, int64_t sample,
+                              int channels, int height, int width, wtl_drawn out[]) {
   WTL_TRY(wtl_transform_check(ctx, step, n, channels));
-  if (sample < 0 || sample >= (int64_t)1 << 48 || height < 1 || width < 1 || height > WTL_MAX_SIDE || width > WTL_MAX_SIDE)
+  if (sample < 0 || sample >= (int64_t)1 << 48 || height < 1 || width < 1 || height > WTL_MAX_SIDE ||
+      width > WTL_MAX_SIDE)
     return wtl_fail(ctx, WTL_ERR_ARG, "transform: sample %lld of %dx%d pixels", (long long)sample, height, width);
   for (int k = 0; k < n; k++) {
     wtl_transform_draw_step(step, k, r, sample, height, width, &out[k]);
