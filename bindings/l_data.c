@@ -357,8 +357,11 @@ static const wl_fn core[] = {
 
 static const wl_fn shared[] = {
   { "load", load, "(path) -> dict, metadata, finite or nil, message, code",
-    "A file of tensors, its format told by its content, whatever its name (safetensors, .npz, .npy): d[name] is a tensor, "
-    "d[1..n] the names in the file's order; metadata is a table of strings. A .npy file's tensor is called data. Types are kept, "
+    "A file of tensors, its format told by its content, whatever its name (safetensors, .pth, .npz, .npy): d[name] is a tensor, "
+    "d[1..n] the names in the file's order; metadata is a table of strings. A .npy file's tensor is called data. "
+    "Of a .pth file (torch.save, either form), a checkpoint gives what it has under state_dict, model, model_state_dict or "
+    "model_ema, metadata.from says which, and its other entries are in metadata as text; other nested dicts and lists become "
+    "names with dots. Nothing in it is run: what asks for more than tensors, dicts, lists, text and numbers is refused. Types are kept, "
     "or widened where there is no such type here: truth values to u8, i8, i16 and u16 to i32, u32 to i64. finite[name] is "
     "true where no NaN and no infinity was seen while the file was read." },
   { "save", save, "(path, dict, metadata?) -> true or nil, message, code",

@@ -513,8 +513,9 @@ static const char *const refused[] = { "a set", "an object made by OBJ", "an ext
 enum { SET, OBJ, EXTENSION, BUFFER, TEXT_ID, NEWOBJ_EX };
 
 static wtl_status op_refuse(machine *m, int what) {
-  return wtl_fail(m->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses %s; only tensors, dicts, lists and numbers are read",
-                  m->p->path, refused[what]);
+  return wtl_fail(m->ctx, WTL_ERR_UNSUPPORTED,
+                  "%s: pickle: refuses %s; only tensors, dicts, lists and numbers are read", m->p->path,
+                  refused[what]);
 }
 
 static const struct { wtl_status (*run)(machine *m, int arg); int arg; } ops[256] = {

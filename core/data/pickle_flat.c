@@ -86,14 +86,17 @@ static void real_text(double f, char *buf, size_t n) {
 
 static void big_text(const wtl_pk *v, char *buf, size_t n) {
   size_t at = (size_t)snprintf(buf, n, "0x");
-  for (size_t i = v->text.n; i > 0 && at + 3 < n; i--) at += (size_t)snprintf(buf + at, n - at, "%02x", (unsigned char)v->text.s[i - 1]);
+  for (size_t i = v->text.n; i > 0 && at + 3 < n; i--)
+    at += (size_t)snprintf(buf + at, n - at, "%02x", (unsigned char)v->text.s[i - 1]);
 }
 
 static bool is_plain(const wtl_pk *v) { return v->text.n <= MAX_TEXT && !memchr(v->text.s, 0, v->text.n); }
 
 static void value_text(const wtl_pk *v, char *buf, size_t n) {
-  static const char *const kinds[] = { [WTL_PK_TUPLE] = "()", [WTL_PK_LIST] = "[]", [WTL_PK_DICT] = "{}",
-                                       [WTL_PK_GLOBAL] = "a class", [WTL_PK_STORAGE] = "a storage", [WTL_PK_TENSOR] = "" };
+  static const char *const kinds[] = {
+    [WTL_PK_TUPLE] = "()",       [WTL_PK_LIST] = "[]",           [WTL_PK_DICT] = "{}",
+    [WTL_PK_GLOBAL] = "a class", [WTL_PK_STORAGE] = "a storage", [WTL_PK_TENSOR] = ""
+  };
   switch (v->kind) {
   case WTL_PK_NONE: snprintf(buf, n, "None"); break;
   case WTL_PK_BOOL: snprintf(buf, n, v->i ? "True" : "False"); break;
@@ -253,7 +256,8 @@ static wtl_status check_names(const walk *w, const char *first, size_t step, int
 static wtl_status flatten(walk *w, wtl_pk *root) {
   const char *from = NULL;
   wtl_pk *chosen = NULL;
-  if (root->kind != WTL_PK_TENSOR && root->kind != WTL_PK_DICT && root->kind != WTL_PK_LIST && root->kind != WTL_PK_TUPLE)
+  if (root->kind != WTL_PK_TENSOR && root->kind != WTL_PK_DICT && root->kind != WTL_PK_LIST &&
+      root->kind != WTL_PK_TUPLE)
     return bad(w, "holds no tensor, dict or list");
   WTL_TRY(find_weights(w, root, &from, &chosen));
   if (from) {

@@ -8,7 +8,8 @@
 #include "pickle.h"
 #include "tensor.h"
 
-typedef wtl_status (*call_fn)(wtl_pickle *p, const struct wtl_pk_global *f, wtl_pk *const *arg, int64_t n, wtl_pk **out);
+typedef wtl_status (*call_fn)(wtl_pickle *p, const struct wtl_pk_global *f, wtl_pk *const *arg, int64_t n,
+                              wtl_pk **out);
 
 typedef struct wtl_pk_global {
   const char *module, *name;
@@ -20,7 +21,8 @@ typedef struct wtl_pk_global {
 /* ---- arguments ---- */
 
 static wtl_status bad_arguments(wtl_pickle *p, const global *f) {
-  return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: %s.%s with arguments that it does not take", p->path, f->module, f->name);
+  return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: %s.%s with arguments that it does not take", p->path,
+                  f->module, f->name);
 }
 
 /* Calls may be given one large argument many times: what they copy of it altogether is bounded by the pickle's size. */
@@ -41,7 +43,8 @@ static wtl_status read_sizes(wtl_pickle *p, const wtl_pk *v, const char *what, i
   for (int i = 0; i < *n; i++) {
     const wtl_pk *e = v->list.item[i];
     if (e->kind != WTL_PK_INT || e->i < 0)
-      return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: a tensor's %s holds something that is none", p->path, what);
+      return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: a tensor's %s holds something that is none", p->path,
+                      what);
     out[i] = e->i;
   }
   return WTL_OK;
@@ -55,11 +58,13 @@ static wtl_status check_window(wtl_pickle *p, const wtl_pk_tensor *t) {
   int64_t last = t->offset, step;
   bool inside = t->offset <= t->storage->numel, some = wtl_shape_numel(&t->shape) > 0;
   for (int i = 0; some && inside && i < t->shape.ndim; i++) {
-    inside = !__builtin_mul_overflow(t->shape.size[i] - 1, t->stride[i], &step) && !__builtin_add_overflow(last, step, &last);
+    inside = !__builtin_mul_overflow(t->shape.size[i] - 1, t->stride[i], &step) &&
+             !__builtin_add_overflow(last, step, &last);
   }
   if (inside && !(some && last >= t->storage->numel)) return WTL_OK;
-  return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: a tensor %s at %lld lies beyond its storage of %lld elements", p->path,
-                  wtl_shape_text(&t->shape, text, sizeof text), (long long)t->offset, (long long)t->storage->numel);
+  return wtl_fail(p->ctx, WTL_ERR_FORMAT, "%s: pickle: a tensor %s at %lld lies beyond its storage of %lld elements",
+                  p->path, wtl_shape_text(&t->shape, text, sizeof text), (long long)t->offset,
+                  (long long)t->storage->numel);
 }
 
 /* Storage, offset, size, stride. */
@@ -91,7 +96,8 @@ static wtl_status rebuild_tensor(wtl_pickle *p, const global *f, wtl_pk *const *
   bool second = f->name[strlen("_rebuild_tensor")] != 0;
   if (second ? n != 6 && n != 7 : n != 4) return bad_arguments(p, f);
   if (n == 7 && arg[6]->kind != WTL_PK_NONE && !(arg[6]->kind == WTL_PK_DICT && arg[6]->list.n == 0))
-    return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: a tensor that is a lazy conjugate or negation", p->path);
+    return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: a tensor that is a lazy conjugate or negation",
+                    p->path);
   WTL_TRY(new_tensor(p, out));
   return fill_tensor(p, (*out)->tensor, arg);
 }
@@ -149,7 +155,8 @@ static wtl_status size(wtl_pickle *p, const global *f, wtl_pk *const *arg, int64
 
 /* As text: "cuda:1". */
 static wtl_status device(wtl_pickle *p, const global *f, wtl_pk *const *arg, int64_t n, wtl_pk **out) {
-  if (n < 1 || n > 2 || arg[0]->kind != WTL_PK_STR || (n == 2 && arg[1]->kind != WTL_PK_INT)) return bad_arguments(p, f);
+  if (n < 1 || n > 2 || arg[0]->kind != WTL_PK_STR || (n == 2 && arg[1]->kind != WTL_PK_INT))
+    return bad_arguments(p, f);
   if (n == 1) {
     *out = arg[0];
     return WTL_OK;
@@ -252,16 +259,16 @@ static wtl_status refuse(wtl_pickle *p, const wtl_pk *module, const wtl_pk *name
   bool whole = false;
   for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
     if (same(module, "torch") && same(name, foreign[i]))
-      return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses torch.%s: its elements have no dtype here", p->path,
-                      foreign[i]);
+      return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses torch.%s: its elements have no dtype here",
+                      p->path, foreign[i]);
   for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) whole |= begins(module, modules[i]);
   plain(module, m);
   plain(name, n);
   if (whole)
     return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses %s.%s: a whole module was pickled; "
                     "save model.state_dict() instead", p->path, m, n);
-  return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses %s.%s; only tensors, dicts, lists and numbers are read",
-                  p->path, m, n);
+  return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED,
+                  "%s: pickle: refuses %s.%s; only tensors, dicts, lists and numbers are read", p->path, m, n);
 }
 
 static const global *find_in(const global *g, size_t n, const wtl_pk *module, const wtl_pk *name) {
@@ -290,13 +297,16 @@ wtl_status wtl_pk_find(wtl_pickle *p, const wtl_pk *module, const wtl_pk *name, 
 
 wtl_status wtl_pk_call(wtl_pickle *p, const wtl_pk *f, const wtl_pk *args, wtl_pk **out) {
   const global *g = f->global;
-  if (!g->call) return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses a call of %s.%s", p->path, g->module, g->name);
+  if (!g->call)
+    return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses a call of %s.%s", p->path, g->module, g->name);
   return g->call(p, g, args->list.item, args->list.n, out);
 }
 
 wtl_status wtl_pk_make(wtl_pickle *p, const wtl_pk *f, const wtl_pk *args, wtl_pk **out) {
   const global *g = f->global;
-  if (!g->make) return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses an object of %s.%s", p->path, g->module, g->name);
+  if (!g->make)
+    return wtl_fail(p->ctx, WTL_ERR_UNSUPPORTED, "%s: pickle: refuses an object of %s.%s", p->path, g->module,
+                    g->name);
   return g->make(p, g, args->list.item, args->list.n, out);
 }
 
@@ -314,7 +324,8 @@ wtl_status wtl_pk_build(wtl_pickle *p, wtl_pk *object, const wtl_pk *state) {
 static wtl_status add_storage(wtl_pickle *p, wtl_pk_storage *s) {
   if (p->n_storages == p->storage_cap) {
     int64_t cap = p->storage_cap ? 2 * p->storage_cap : 64;
-    void *more = wtl_realloc(p->ctx, p->storage, (size_t)p->storage_cap * sizeof *p->storage, (size_t)cap * sizeof *p->storage);
+    void *more = wtl_realloc(p->ctx, p->storage, (size_t)p->storage_cap * sizeof *p->storage,
+                             (size_t)cap * sizeof *p->storage);
     if (!more) return WTL_ERR_MEMORY;
     p->storage = more;
     p->storage_cap = cap;
@@ -327,7 +338,8 @@ static wtl_status add_storage(wtl_pickle *p, wtl_pk_storage *s) {
 wtl_status wtl_pk_persistent(wtl_pickle *p, const wtl_pk *id, wtl_pk **out) {
   wtl_pk *const *arg = id->list.item;
   int64_t n = id->kind == WTL_PK_TUPLE ? id->list.n : 0;
-  if (n && wtl_pk_is(arg[0], "module")) return wtl_pk_bad(p, "a whole module was pickled; save model.state_dict() instead");
+  if (n && wtl_pk_is(arg[0], "module"))
+    return wtl_pk_bad(p, "a whole module was pickled; save model.state_dict() instead");
   if ((n != 5 && n != 6) || !wtl_pk_is(arg[0], "storage") || arg[1]->kind != WTL_PK_GLOBAL || arg[1]->global->call ||
       arg[1]->global->make || arg[2]->kind != WTL_PK_STR || arg[2]->text.n > MAX_KEY ||
       arg[4]->kind != WTL_PK_INT || arg[4]->i < 0)
@@ -339,7 +351,8 @@ wtl_status wtl_pk_persistent(wtl_pickle *p, const wtl_pk *id, wtl_pk **out) {
   if (!s) return WTL_ERR_MEMORY;
   *s = (wtl_pk_storage){ arg[2]->text.s, arg[2]->text.n, arg[1]->global->as, arg[4]->i, 0 };
   int64_t bytes;
-  if (__builtin_mul_overflow(s->numel, (int64_t)wtl_dtype_size(s->as.dtype), &bytes)) return wtl_pk_bad(p, "a storage that is too large");
+  if (__builtin_mul_overflow(s->numel, (int64_t)wtl_dtype_size(s->as.dtype), &bytes))
+    return wtl_pk_bad(p, "a storage that is too large");
   WTL_TRY(wtl_pk_new(p, WTL_PK_STORAGE, out));
   (*out)->storage = s;
   return add_storage(p, s);

@@ -59,7 +59,8 @@ static wtl_status read_from_zip(pth *f, whole *w, int64_t n) {
   wtl_status s = wtl_zip_read_all(&f->zip, want, n);
   for (int64_t i = 0; s == WTL_OK && i < n; i++) {
     if (!wtl_expand(&w[i].storage->as, wtl_tensor_data(w[i].t), w[i].storage->numel))
-      s = wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: %.200s: a truth value that is neither 0 nor 1", f->path, w[i].name);
+      s = wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: %.200s: a truth value that is neither 0 nor 1", f->path,
+                   w[i].name);
   }
   wtl_free(f->ctx, want);
   return s;
@@ -127,12 +128,13 @@ static wtl_status check_bytes(const pth *f) {
   for (int64_t i = 0; i < f->flat.n && total <= most; i++) {
     const wtl_pk_tensor *t = f->flat.item[i].tensor;
     int64_t size = (int64_t)wtl_dtype_size(t->storage->as.dtype), bytes = wtl_shape_numel(&t->shape) * size;
-    if (wtl_shape_numel(&t->shape) > 0 && !covers(t)) bytes = bytes > t->storage->numel * size ? bytes : t->storage->numel * size;
+    if (wtl_shape_numel(&t->shape) > 0 && !covers(t))
+      bytes = bytes > t->storage->numel * size ? bytes : t->storage->numel * size;
     total = bytes > most ? most + 1 : total + bytes;
   }
   if (total <= most) return WTL_OK;
-  return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: tensors of more than %" PRId64 " bytes in a file of %" PRId64, f->path, most,
-                  f->zip.file_bytes);
+  return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: tensors of more than %" PRId64 " bytes in a file of %" PRId64,
+                  f->path, most, f->zip.file_bytes);
 }
 
 static wtl_status make_plan(pth *f, plan *p) {
@@ -193,7 +195,8 @@ static wtl_status make_tensors(pth *f, plan *p) {
   }
   for (int64_t i = 0; i < f->flat.n; i++) {
     int64_t id = f->flat.item[i].tensor->storage->id;
-    if (p->cover[id] >= 0 && p->w[p->cover[id]].t == p->t[i]) p->finite[i] = !atomic_load(&p->w[p->cover[id]].nonfinite);
+    if (p->cover[id] >= 0 && p->w[p->cover[id]].t == p->t[i])
+      p->finite[i] = !atomic_load(&p->w[p->cover[id]].nonfinite);
   }
   return WTL_OK;
 }
@@ -239,13 +242,15 @@ static wtl_status check_archive(pth *f) {
   char text[16];
   bool found;
   if (member(f, "constants.pkl"))
-    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: a TorchScript program; save model.state_dict() instead", f->path);
+    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: a TorchScript program; save model.state_dict() instead",
+                    f->path);
   if (!member(f, "data.pkl")) return bad(f, "a zip archive without data.pkl, so not of torch.save");
   WTL_TRY(read_line(f, "version", text, sizeof text, &found));
   if (!found) return bad(f, "no version in the archive");
   int version = atoi(text);
   if (strspn(text, "0123456789") != strlen(text) || version < 1 || version > 10)
-    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: version \"%s\" of the format; 1 to 10 are known", f->path, text);
+    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: version \"%s\" of the format; 1 to 10 are known", f->path,
+                    text);
   WTL_TRY(read_line(f, "byteorder", text, sizeof text, &found));
   if (found && strcmp(text, "little") != 0)
     return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: byte order \"%s\"; only little is read", f->path, text);
@@ -273,9 +278,12 @@ static wtl_status find_members(pth *f) {
     if (f->entry[s->id] || wtl_shape_numel(&f->flat.item[i].tensor->shape) == 0) continue;
     snprintf(name, sizeof name, "data/%.*s", (int)s->key_bytes, s->key);
     const wtl_zip_entry *e = f->entry[s->id] = member(f, name);
-    if (!e) return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: %.200s: no member %s in the archive", f->path, f->flat.item[i].name, name);
+    if (!e)
+      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: %.200s: no member %s in the archive", f->path,
+                      f->flat.item[i].name, name);
     if (e->size != s->numel * s->as.size)
-      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: %.200s: its storage has %" PRId64 " elements of %d bytes, %s has %" PRId64 " bytes",
+      return wtl_fail(f->ctx, WTL_ERR_FORMAT,
+                      "%s: pth: %.200s: its storage has %" PRId64 " elements of %d bytes, %s has %" PRId64 " bytes",
                       f->path, f->flat.item[i].name, s->numel, s->as.size, name, e->size);
   }
   return WTL_OK;
@@ -298,7 +306,8 @@ static const unsigned char magic[] = { 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a,
 enum { MAGIC, PROTOCOL, SYSTEM, OBJECT, KEYS, PICKLES };
 
 static wtl_status check_pickle(const pth *f, int which, const wtl_pk *v) {
-  if (which == MAGIC && !(v->kind == WTL_PK_BIG && v->text.n == sizeof magic && memcmp(v->text.s, magic, sizeof magic) == 0))
+  if (which == MAGIC &&
+      !(v->kind == WTL_PK_BIG && v->text.n == sizeof magic && memcmp(v->text.s, magic, sizeof magic) == 0))
     return bad(f, "a pickle, but none of torch.save");
   if (which == PROTOCOL && !(v->kind == WTL_PK_INT && v->i == 1001)) return bad(f, "a protocol other than 1001");
   if (which == KEYS && v->kind != WTL_PK_LIST) return bad(f, "no list of storages behind the pickle");
@@ -306,7 +315,8 @@ static wtl_status check_pickle(const pth *f, int which, const wtl_pk *v) {
   for (int64_t i = 0; v->kind == WTL_PK_DICT && i < v->list.n; i += 2) {
     if (!wtl_pk_is(v->list.item[i], "little_endian")) continue;
     if (v->list.item[i + 1]->kind == WTL_PK_BOOL && v->list.item[i + 1]->i) return WTL_OK;
-    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: a big-endian machine wrote it; " AS_PYTORCH " on another", f->path);
+    return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: a big-endian machine wrote it; " AS_PYTORCH " on another",
+                    f->path);
   }
   return bad(f, "does not say what machine wrote it");
 }
@@ -372,11 +382,13 @@ static wtl_status place_storages(pth *f, const wtl_pk *keys, int64_t at) {
     const wtl_pk_storage *s = key->kind == WTL_PK_STR ? find_storage(f, key) : NULL;
     int64_t count;
     if (!s || f->at[s->id]) return bad(f, "the list of storages is not that of the tensors");
-    if (end - at < 8 || (end - at - 8) / s->as.size < s->numel) return bad(f, "cut off: a storage lies beyond the file");
+    if (end - at < 8 || (end - at - 8) / s->as.size < s->numel)
+      return bad(f, "cut off: a storage lies beyond the file");
     if (pread(f->zip.fd, &count, 8, at) != 8) return bad(f, "became shorter while it was read");
     if (count != s->numel)
-      return wtl_fail(f->ctx, WTL_ERR_FORMAT, "%s: pth: a storage of %" PRId64 " elements that the pickle says has %" PRId64, f->path,
-                      count, s->numel);
+      return wtl_fail(f->ctx, WTL_ERR_FORMAT,
+                      "%s: pth: a storage of %" PRId64 " elements that the pickle says has %" PRId64, f->path, count,
+                      s->numel);
     f->at[s->id] = at + 8;
     at += 8 + s->numel * s->as.size;
   }

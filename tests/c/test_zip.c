@@ -28,7 +28,9 @@ static void header(archive *a, size_t i) { /* what both headers have */
 }
 
 static size_t deflate_into(unsigned char *out, size_t room, const void *p, size_t n) {
-  z_stream z = { .next_in = (unsigned char *)p, .avail_in = (unsigned)n, .next_out = out, .avail_out = (unsigned)room };
+  z_stream z = {
+    .next_in = (unsigned char *)p, .avail_in = (unsigned)n, .next_out = out, .avail_out = (unsigned)room
+  };
   assert_int_equal(deflateInit2(&z, 1, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
   assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
   deflateEnd(&z);
@@ -59,7 +61,8 @@ static const char *finish(archive *a, const char *name) {
     add(a, (char[]){ 'm', (char)('a' + i) }, 2);
   }
   size_t bytes = a->n - begin;
-  add(a, "PK\5\6\0\0\0", 8), number(a, a->members, 2), number(a, a->members, 2), number(a, bytes, 4), number(a, begin, 4), number(a, 0, 2);
+  add(a, "PK\5\6\0\0\0", 8), number(a, a->members, 2), number(a, a->members, 2), number(a, bytes, 4),
+      number(a, begin, 4), number(a, 0, 2);
   return put(name, a->b, a->n);
 }
 
@@ -70,7 +73,8 @@ enum { N = sizeof sizes / sizeof *sizes };
 static unsigned char *pattern(void) {
   unsigned char *p = malloc(BIG);
   uint32_t x = 1;
-  for (size_t i = 0; i < BIG; i++) p[i] = (unsigned char)((x = x * 1664525 + 1013904223) >> (i % 3000 < 1500 ? 24 : 31));
+  for (size_t i = 0; i < BIG; i++)
+    p[i] = (unsigned char)((x = x * 1664525 + 1013904223) >> (i % 3000 < 1500 ? 24 : 31));
   return p;
 }
 
@@ -127,7 +131,8 @@ static void test_all(void **state) {
     OK(wtl_set_threads(ctx, threads));
     for (size_t i = 0; i < N; i++) {
       l[i] = (looked){ .lock = PTHREAD_MUTEX_INITIALIZER };
-      want[i] = (wtl_zip_want){ &z.entry[i], malloc((size_t)heads[i] + 1), heads[i], malloc(sizes[i] + 1), look, &l[i] };
+      want[i] =
+          (wtl_zip_want){ &z.entry[i], malloc((size_t)heads[i] + 1), heads[i], malloc(sizes[i] + 1), look, &l[i] };
     }
     OK(wtl_zip_read_all(&z, want, N));
     for (size_t i = 0; i < N; i++) {
@@ -191,7 +196,8 @@ static void test_damage(void **state) {
     bool same = z.n == 2 && z.entry[0].size == 12 && z.entry[1].size == 28;
     if (same && wtl_zip_read(&z, &z.entry[0], buf) == WTL_OK && wtl_zip_read(&z, &z.entry[1], buf) == WTL_OK) {
       read++;
-      assert_memory_equal(buf, "deflated, deflated, deflated", 28); /* what was changed means nothing: a time, a version */
+      assert_memory_equal(buf, "deflated, deflated, deflated",
+                          28); /* what was changed means nothing: a time, a version */
     }
     wtl_zip_close(&z);
   }
@@ -224,6 +230,7 @@ static void test_memory(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = { CASE(test_members), CASE(test_all), CASE(test_changes), CASE(test_damage), CASE(test_memory) };
+  const struct CMUnitTest tests[] = { CASE(test_members), CASE(test_all), CASE(test_changes), CASE(test_damage),
+                                      CASE(test_memory) };
   return cmocka_run_group_tests_name("zip", tests, NULL, NULL);
 }

@@ -5,7 +5,9 @@
 
 #define MOST (1 << 20) /* bytes of all members: deflate can promise more than a run has time for */
 
-static bool is_failure(wtl_status s) { return (s == WTL_ERR_FORMAT || s == WTL_ERR_UNSUPPORTED) && *wtl_message(ctx); }
+static bool is_failure(wtl_status s) {
+  return (s == WTL_ERR_FORMAT || s == WTL_ERR_UNSUPPORTED) && *wtl_message(ctx);
+}
 
 static void read_members(wtl_zip *z) {
   wtl_zip_want *want = calloc((size_t)z->n + 1, sizeof *want);
@@ -22,7 +24,9 @@ static void read_members(wtl_zip *z) {
     s = wtl_zip_peek(z, e, first, (size_t)head);
     CHECK(s == WTL_OK ? !all || memcmp(first, bytes, (size_t)head) == 0 : is_failure(s));
     free(bytes);
-    want[i] = (wtl_zip_want){ .entry = e, .head = first, .head_bytes = head, .body = calloc(1, (size_t)(e->size - head) + 1) };
+    want[i] = (wtl_zip_want){
+      .entry = e, .head = first, .head_bytes = head, .body = calloc(1, (size_t)(e->size - head) + 1)
+    };
     CHECK(want[i].body);
   }
   CHECK(wtl_zip_read_all(z, want, z->n) == WTL_OK ? all : !all);
@@ -38,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   wtl_status s = wtl_zip_open(ctx, in_memory(0, data, n), &z);
   CHECK(s == WTL_OK || is_failure(s));
   CHECK(s == WTL_OK ? z.fd >= 0 : z.fd < 0 && !z.entry);
-  for (int64_t i = 0; i < z.n && total <= MOST; i++) total = z.entry[i].size > MOST ? MOST + 1 : total + z.entry[i].size;
+  for (int64_t i = 0; i < z.n && total <= MOST; i++)
+    total = z.entry[i].size > MOST ? MOST + 1 : total + z.entry[i].size;
   if (s == WTL_OK && total <= MOST) read_members(&z);
   wtl_zip_close(&z);
   CHECK(live() == before);
