@@ -129,8 +129,10 @@ end
 -- auxiliary heads that the file lacks); ignored: names in the file that the model has no use for; stem: the name of a first
 -- convolution adapted to in_channels; resized: that of an embedding interpolated for image_size; metadata: the file's.
 function weights.load(model, path, o)
-  local dict, metadata, code = wattle.load(path)
-  if not dict then return nil, metadata, code end
+  local dict, metadata, finite = wattle.load(path)
+  if not dict then return nil, metadata, finite end
+  local seen_finite = true -- while it was read: no second look at each number
+  for _, name in ipairs(dict) do seen_finite = seen_finite and finite[name] end
   local family = o.family
   local map = family.keys and family.keys(o.name, table.move(dict, 1, #dict, 1, {}), model)
   if map then
@@ -144,7 +146,7 @@ function weights.load(model, path, o)
   local wrong = fault(result, shapes, family)
   if wrong then return nil, ("%s does not fit %s: %s"):format(path, o.name, wrong), "format" end
   local function explained(e) return { code = core.error_code(e), error = e, message = select(2, where.split(tostring(e))) } end
-  local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true })
+  local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true, allow_nonfinite = seen_finite })
   if not ok then
     if e.code == "memory" then error(e.error, 0) end
     return nil, ("%s: %s"):format(path, e.message), "format"

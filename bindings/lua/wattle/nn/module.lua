@@ -504,13 +504,6 @@ local function brief(faults, what, list)
   faults[#faults + 1] = what .. table.concat(list, ", ", 1, math.min(4, #list)) .. more
 end
 
--- Is every number of a tensor finite? max is NaN where there is one.
-local function is_finite(t)
-  if t:numel() == 0 or not t.dtype:find "f" then return true end
-  local high, low = t:max(), t:min()
-  return high - high == 0 and low - low == 0
-end
-
 -- What a dict and a model have in common: the lists missing, unexpected and mismatched; with fits, a list of {param, value,
 -- name}, and shapes, a sentence for each mismatch. Changes nothing.
 local function compare(model, dict)
@@ -553,7 +546,7 @@ function Module:load_state_dict(dict, options)
   brief(faults, "missing ", result.missing)
   if options.strict and #faults > 0 then raise("load_state_dict: %s", table.concat(faults, "; ")) end
   for _, fit in ipairs(options.allow_nonfinite and {} or fits) do
-    if not is_finite(fit[2]) then
+    if not core.all_finite(fit[2]) then
       raise("load_state_dict: %s holds NaN or infinity; allow_nonfinite = true loads it all the same", fit[3])
     end
   end
