@@ -1,10 +1,10 @@
 /* exp, log, tanh, the logistic function and the normal distribution in float, for the f32 kernels: without branches,
  * tables or calls, so that compilers vectorize a loop over them on every instruction set, with the same bits on each.
- * The f64 kernels, which judge these, keep libm. Special values are libm's: NaN, infinities, overflow, and results below
- * the smallest normal number. The polynomials are least-maximum fits made for this file. The bounds are what
- * tests/c/test_fast.c measures over all exponents, in units of the last place (ulp) of the true result:
+ * The f64 kernels, which judge these, keep libm. Special values are libm's: NaN, infinities, overflow, and subnormal
+ * results, but where a function below says that it has 0 for these. The polynomials are least-maximum fits made for this
+ * file. The bounds are what tests/c/test_fast.c holds them to, over all exponents, in units of the last place (ulp):
  *   exp 1.1   log 1   tanh 2.5   logistic 2.5 (it is 0 below -88.8)
- *   normal: 4 for x >= 0; below, 7 + x^2, since x^2 is rounded before its exponential is taken */
+ *   normal: 4 for x >= 0; below, 7 + x^2, since x^2 is rounded before its exponential is taken (it is 0 below -13.2) */
 #ifndef WTL_FAST_H
 #define WTL_FAST_H
 

@@ -42,8 +42,8 @@ static wtl_status infer(wtl_infer *f) {
   return WTL_OK;
 }
 
-/* Per element: forward 1 for the mean, 3 for the variance, 4 to write; backward 1 for dy*w, 3 for two sums, 4 for dx and 3 for
- * the sums of dw and db. */
+/* Per element: forward 1 for the mean, 3 for the variance, 4 to write; backward 1 for dy*w, 3 for two sums, 4 for dx and
+ * 3 for the sums of dw and db. */
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
   double n = (double)wtl_shape_numel(&f->in[X]), x = wtl_rule_bytes(f, &f->in[X]);
   double last = wtl_rule_bytes(f, &f->in[X]) / (double)f->in[X].size[0];

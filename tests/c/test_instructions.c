@@ -15,7 +15,8 @@ static void same_bits(void **state) {
     wtl_op_least_instructions = false;
     wider += wtl_op_kernels_of(s.op, WTL_F32) != plain;
     OK(op_result_run(&s, &most));
-    if (!op_same_result(&least, &most)) fail_msg("%s %s %s: other bits", op_cases[i].op, op_cases[i].inputs, op_cases[i].attrs);
+    if (!op_same_result(&least, &most))
+      fail_msg("%s %s %s: other bits", op_cases[i].op, op_cases[i].inputs, op_cases[i].attrs);
     op_result_free(&least);
     op_result_free(&most);
     op_setup_free(&s);
