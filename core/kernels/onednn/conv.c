@@ -132,20 +132,48 @@ static bool few_pixels(const wtl_bind *b) {
   return taps > 1 && (pixels <= 4 || (pixels <= 16 && wtl_shape_numel(&b->in[1]) >= 1 << 21));
 }
 
-wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+/* All primitives that the node needs. */
+static wtl_status make_all(conv_kernel *v, const wtl_bind *b, const conv_shape *g) {
+  /* Take the source as it comes if a fast kernel does; else let oneDNN choose and the plan reorder. */
+  wtl_status s = WTL_ERR_UNSUPPORTED;
+  if (b->in_layout[0]) s = make_forward(v, b, g, false);
+  if (s == WTL_ERR_UNSUPPORTED) {
+    onednn_prim_destroy(&v->fwd);
+    s = make_forward(v, b, g, true);
+  }
+  if (s == WTL_OK) s = forward_args(v);
+  if (s == WTL_OK && b->backward && b->want_din[0]) s = make_backward_data(v, b, g);
+  if (s == WTL_OK && b->backward && b->want_din[1]) {
+    /* One or two input channels have no fast kernel on plain planes: read a padded copy instead. */
+    s = make_backward_weights(v, b, g, false);
+    if (s == WTL_ERR_UNSUPPORTED) {
+      onednn_prim_destroy(&v->weights);
+      s = make_backward_weights(v, b, g, true);
+    }
+  }
+  return s;
+}
+
+static conv_shape shape_of(const wtl_bind *b) {
   const wtl_attr *a = b->attr;
+  const wtl_shape *w = &b->in[1];
+  int64_t groups = a[3].i[0];
   conv_shape g;
-  bool depthwise = a[3].i[0] > 1 && a[3].i[0] == b->in[0].size[1] && b->in[1].size[0] == a[3].i[0];
-  if (b->want_din[2] && !b->want_din[1]) return WTL_ERR_UNSUPPORTED; /* a bias alone */
   for (int i = 0; i < 2; i++) {
     g.stride[i] = a[0].i[i];
     g.pad[i] = a[1].i[i];
     g.dilation[i] = a[2].i[i] - 1; /* oneDNN counts the holes */
   }
-  const wtl_shape *w = &b->in[1];
   g.weights = *w;
-  if (a[3].i[0] > 1)
-    g.weights = (wtl_shape){ 5, { a[3].i[0], w->size[0] / a[3].i[0], w->size[1], w->size[2], w->size[3] } };
+  if (groups > 1) g.weights = (wtl_shape){ 5, { groups, w->size[0] / groups, w->size[1], w->size[2], w->size[3] } };
+  return g;
+}
+
+wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
+  int64_t groups = b->attr[3].i[0];
+  bool depthwise = groups > 1 && groups == b->in[0].size[1] && b->in[1].size[0] == groups;
+  conv_shape g = shape_of(b);
+  if (b->want_din[2] && !b->want_din[1]) return WTL_ERR_UNSUPPORTED; /* a bias alone */
   if (few_pixels(b)) {
     wtl_status small = onednn_bind_conv_small(e, b, out);
     if (small != WTL_ERR_UNSUPPORTED) return small;
@@ -155,23 +183,7 @@ wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out) {
   v->base = (wtl_kernel){ &wtl_provider_onednn, "", forward, backward, NULL, destroy, b->ctx };
   v->e = e;
   v->bias = b->present[2];
-  /* Take the source as it comes if a fast kernel does; else let oneDNN choose and the plan reorder. */
-  wtl_status s = WTL_ERR_UNSUPPORTED;
-  if (b->in_layout[0]) s = make_forward(v, b, &g, false);
-  if (s == WTL_ERR_UNSUPPORTED) {
-    onednn_prim_destroy(&v->fwd);
-    s = make_forward(v, b, &g, true);
-  }
-  if (s == WTL_OK) s = forward_args(v);
-  if (s == WTL_OK && b->backward && b->want_din[0]) s = make_backward_data(v, b, &g);
-  if (s == WTL_OK && b->backward && b->want_din[1]) {
-    /* One or two input channels have no fast kernel on plain planes: read a padded copy instead. */
-    s = make_backward_weights(v, b, &g, false);
-    if (s == WTL_ERR_UNSUPPORTED) {
-      onednn_prim_destroy(&v->weights);
-      s = make_backward_weights(v, b, &g, true);
-    }
-  }
+  wtl_status s = make_all(v, b, &g);
   if (s == WTL_OK && depthwise && (by_gemm(&v->fwd) || by_gemm(&v->data) || by_gemm(&v->weights))) s = WTL_ERR_UNSUPPORTED;
   if (s == WTL_OK) s = answer(v, b);
   if (s != WTL_OK) {
