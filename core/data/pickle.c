@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_VALUES 4000000
+#define MAX_VALUES 1000000
 #define CHUNK 65536
 
 typedef struct wtl_pk_chunk {

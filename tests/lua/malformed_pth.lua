@@ -314,7 +314,7 @@ wrong("bytes copied over and over", text(("a"):rep(1000)) .. "q\0" .. text "lati
   .. ("0h\2h\0h\1\x86R"):rep(1000), "calls that copy more than it holds")
 wrong("a dict copied over and over", "(" .. ("K\1K\1\x86"):rep(500) .. "lq\0" .. name "collections.OrderedDict" .. "q\1" .. ("0h\1h\0\x85R"):rep(1000),
       "calls that copy more than it holds")
-refused("five million values", ("N"):rep(5000000), "pickle: more than 4000000 values")
+refused("more than a million values", ("N"):rep(1000001), "pickle: more than 1000000 values")
 
 -- ---- the legacy form ---------------------------------------------------------------------------------------------
 
