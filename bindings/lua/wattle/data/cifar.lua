@@ -56,9 +56,9 @@ local function load(name, dir, sub, files, o, classes_at, transform)
   transform = transform or { transforms.normalize(statistics[name]) }
   local sets = {}
   for _, part in ipairs{ "train", "test" } do
-    o.records = part == "train" and o.train_records or 10000
-    sets[part], message, code = load_part(name, part, at, files[part], { records = o.records, label_bytes = o.label_bytes,
-                                          label_at = o.label_at, classes = o.classes }, classes, transform)
+    local records = { records = part == "train" and o.train_records or 10000, label_bytes = o.label_bytes,
+                      label_at = o.label_at, classes = o.classes }
+    sets[part], message, code = load_part(name, part, at, files[part], records, classes, transform)
     if not sets[part] then return nil, message, code end
   end
   return sets
@@ -66,7 +66,9 @@ end
 
 local function check(o, what, ...)
   util.check_options(o, { "dir", "transform", ... }, what)
-  if type(o.dir) ~= "string" then where.raise("%s: dir must be the folder of its binary files, got %s", what, type(o.dir)) end
+  if type(o.dir) ~= "string" then
+    where.raise("%s: dir must be the folder of its binary files, got %s", what, type(o.dir))
+  end
   if o.transform then transforms.check(o.transform, what) end
 end
 

@@ -15,7 +15,9 @@ local function check(o)
   if not number and type(o.label) ~= "string" then
     where.raise("data.csv: label must be the name of the label's column, or its number from 1, got %s", tostring(o.label))
   end
-  if o.header == false and not number then where.raise("data.csv: without a header, label must be a column's number, from 1") end
+  if o.header == false and not number then
+    where.raise("data.csv: without a header, label must be a column's number, from 1")
+  end
   if o.shape ~= nil then
     local fits = type(o.shape) == "table" and (#o.shape == 2 or #o.shape == 3)
     for _, n in ipairs(fits and o.shape or {}) do fits = fits and math.type(n) == "integer" and n >= 1 end
@@ -58,7 +60,9 @@ local function classes_of(found, given, path)
   elseif not named then
     names = table.move(found, 1, #found, 1, {})
     table.sort(names)
-    if given and #names > given then return nil, ("%s: there are %d different labels, not %d"):format(path, #names, given) end
+    if given and #names > given then
+      return nil, ("%s: there are %d different labels, not %d"):format(path, #names, given)
+    end
     for c, name in ipairs(names) do position[name] = c - 1 end
   end
   return position, table.move(names, 1, #names, 1, {})
@@ -74,15 +78,16 @@ local function shaped(values, shape, path)
   return values:reshape(values:size(0), chw[1], chw[2], chw[3]), { chw[1], chw[2], chw[3] }
 end
 
--- data.csv{path =, label =, shape =, header = true, classes =, mean = 0, sd = 1, transform =, name = "csv"} -> data set, a sample
--- a row. label: the column of the label by name, or by number from 1 (header = false: no first row of names). With shape
+-- data.csv{path =, label =, shape =, header = true, classes =, mean = 0, sd = 1, transform =, name = "csv"} -> data set,
+-- a sample a row. label: the column of the label by name, or by number from 1 (header = false: no first row of names). With shape
 -- {H, W} or {C, H, W} all other columns are pixels 0..255 of an image, in that order; without it they are features, f32,
 -- and a sample is {F}. Labels that are integers from 0 are classes as they stand; other texts are classes in sorted order,
 -- or in that of classes (for a second file: classes = train.classes). mean and sd: of pixels in 0..1, or of features as
 -- they are. nil, message, code where the file cannot be read or a cell is no number: the message names row and column.
 function csv.csv(o)
   check(o)
-  local values, labels, found = core.csv_samples(o.path, { label = o.label, header = o.header ~= false, pixels = o.shape ~= nil })
+  local values, labels, found = core.csv_samples(o.path, { label = o.label, header = o.header ~= false,
+                                                           pixels = o.shape ~= nil })
   if not values then return nil, labels, found end
   local images, raw = shaped(values, o.shape, o.path)
   if not images then return nil, raw, "format" end
@@ -90,8 +95,8 @@ function csv.csv(o)
   if not position then return nil, classes, "format" end
   local of = labels:tolist()
   for i, k in ipairs(of) do of[i] = position[found[k + 1]] end
-  return dataset.new{ images = images, labels = core.tensor(of, "i64"), mean = o.mean or 0, sd = o.sd or 1, classes = classes,
-                      transform = o.transform, name = o.name or "csv", channels = o.shape and raw[1] or nil, raw = raw }
+  return dataset.new{ images = images, labels = core.tensor(of, "i64"), mean = o.mean or 0, sd = o.sd or 1,
+                      classes = classes, transform = o.transform, name = o.name or "csv", channels = o.shape and raw[1] or nil, raw = raw }
 end
 
 return csv

@@ -15,7 +15,8 @@ local MAX_DEPTH = 32
 
 local function failed(message, ...) return nil, message:format(...), "format" end
 
--- Image files below dir join the list, in byte order (listdir's), those of subfolders in their folder's place. Links are followed.
+-- Image files below dir join the list, in byte order (listdir's), those of subfolders in their folder's place. Links are
+-- followed.
 local function collect(dir, list, depth)
   if depth > MAX_DEPTH then return failed("%s: folders nest deeper than %d", dir, MAX_DEPTH) end
   local names, message, code = core.listdir(dir)
@@ -49,7 +50,9 @@ local function subfolders(dir)
     local _, kind = core.exists(dir .. "/" .. name)
     if name:sub(1, 1) ~= "." and kind == "directory" then classes[#classes + 1] = name end
   end
-  if #classes == 0 then return failed("%s: no folders in it; images stand in one folder a class: %s/CLASS/x.jpg", dir, dir) end
+  if #classes == 0 then
+    return failed("%s: no folders in it; images stand in one folder a class: %s/CLASS/x.jpg", dir, dir)
+  end
   return classes
 end
 
@@ -62,21 +65,26 @@ local function check(o)
   end
   local on_error = o.on_error or "stop"
   if on_error ~= "stop" and on_error ~= "skip" then
-    where.raise('data.folder: on_error must be "stop" or "skip", got %s%s', tostring(on_error), util.hint(on_error, { "stop", "skip" }))
+    where.raise('data.folder: on_error must be "stop" or "skip", got %s%s', tostring(on_error),
+                util.hint(on_error, { "stop", "skip" }))
   end
   if o.classes ~= nil then
-    if type(o.classes) ~= "table" or #o.classes == 0 then where.raise("data.folder: classes must be a list of folders' names") end
+    if type(o.classes) ~= "table" or #o.classes == 0 then
+      where.raise("data.folder: classes must be a list of folders' names")
+    end
     local seen = {}
     for _, name in ipairs(o.classes) do
-      if type(name) ~= "string" then where.raise("data.folder: classes must be a list of folders' names, got a %s in it", type(name)) end
+      if type(name) ~= "string" then
+        where.raise("data.folder: classes must be a list of folders' names, got a %s in it", type(name))
+      end
       if seen[name] then where.raise("data.folder: class '%s' is listed twice", name) end
       seen[name] = true
     end
   end
 end
 
--- data.folder{dir =, transform =, channels = 3, on_error = "stop", name = "folder", classes =} -> data set of the JPEG and PNG
--- files in dir's subfolders, one a class (torchvision.datasets.ImageFolder). Classes are the subfolders' names in order, or
+-- data.folder{dir =, transform =, channels = 3, on_error = "stop", name = "folder", classes =} -> data set of the JPEG and
+-- PNG files in dir's subfolders, one a class (torchvision.datasets.ImageFolder). Classes are the subfolders' names in order, or
 -- those in classes (for a second set: classes = train.classes); files may lie in folders of folders. transform: a list of
 -- data.transforms' steps, which must end in one size; without one, all images must have the same. channels: 3 (RGB) or 1
 -- (grey). on_error: what becomes of a file that cannot be read or is corrupt: "stop" ends the run with an error that names
@@ -99,8 +107,8 @@ function folder.folder(o)
     for i = before + 1, #files do labels[i] = c - 1 end
   end
   return dataset.new{ files = files, labels = core.tensor(labels, "i64"), mean = 0, sd = 1, transform = o.transform,
-                      classes = table.move(classes, 1, #classes, 1, {}), name = o.name or "folder", channels = o.channels or 3,
-                      on_error = o.on_error or "stop" }
+                      classes = table.move(classes, 1, #classes, 1, {}), name = o.name or "folder",
+                      channels = o.channels or 3, on_error = o.on_error or "stop" }
 end
 
 return folder

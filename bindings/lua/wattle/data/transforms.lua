@@ -58,7 +58,9 @@ local function per_channel(v, what, name)
   for _, x in ipairs(list) do
     if type(x) ~= "number" then where.raise("%s: %s must be a number or a list of numbers", what, name) end
   end
-  if #list < 1 or #list > 4 then where.raise("%s: %s must be a number, or one for each of up to 4 channels", what, name) end
+  if #list < 1 or #list > 4 then
+    where.raise("%s: %s must be a number, or one for each of up to 4 channels", what, name)
+  end
   return table.move(list, 1, #list, 1, {})
 end
 
@@ -182,7 +184,8 @@ end
 -- begins the message. Returns it.
 function transforms.check(transform, what)
   if type(transform) ~= "table" then
-    where.raise("%s: transform must be a list of steps, such as {data.transforms.random_flip{}}, got %s", what, type(transform))
+    where.raise("%s: transform must be a list of steps, such as {data.transforms.random_flip{}}, got %s", what,
+                type(transform))
   end
   if transform.kind then where.raise("%s: transform must be a list of steps: {%s{...}}", what, tostring(transform.kind)) end
   local numbers = false
@@ -213,7 +216,9 @@ function transforms.draws(transform, o)
   local what = "transforms.draws"
   util.check_options(o, { "height", "width", "channels", "seed", "name", "epoch", "index" }, what)
   for _, name in ipairs{ "height", "width" } do
-    if not is_integer(o[name], 1) then where.raise("%s: %s must be a positive integer, got %s", what, name, tostring(o[name])) end
+    if not is_integer(o[name], 1) then
+      where.raise("%s: %s must be a positive integer, got %s", what, name, tostring(o[name]))
+    end
   end
   return core.transform_draw(transforms.check(transform, what),
                              { height = o.height, width = o.width, channels = o.channels or 3, seed = o.seed or core.seed(),
