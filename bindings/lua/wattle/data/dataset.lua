@@ -79,7 +79,7 @@ function dataset.new(o)
   if not ds.shape then return nil, message, code end
   ds.num_classes = #ds.classes
   ds.size = ds.labels:size(0)
-  ds.skips = {}
+  ds.skips, ds.shared = {}, {} -- of all selections of these samples
   return ds
 end
 
@@ -179,11 +179,10 @@ function Dataset:skipped()
 end
 
 local function new_loader(ds, index, o, n, seed)
-  if not ds.samples then
-    ds.samples = core.samples{ values = ds.images, paths = ds.files, labels = ds.labels, channels = ds.channels }
-  end
+  local shared = ds.shared
+  shared.samples = shared.samples or core.samples{ values = ds.images, paths = ds.files, labels = ds.labels, channels = ds.channels }
   local steps = steps_of(ds)
-  return core.loader(ds.samples, {
+  return core.loader(shared.samples, {
     index = index, batch_size = n, drop_last = o.drop_last and true or false, steps = steps,
     height = not ds.raw and ds.shape[2] or nil, width = not ds.raw and ds.shape[3] or nil, workers = o.workers or 0,
     prefetch = o.prefetch or 2, skip = ds.on_error == "skip", seed = seed, epoch = o.epoch or 0, name = ds.name })
