@@ -64,10 +64,8 @@ local function family_of(name)
   end
   local family = find(name)
   if family then return family end
-  local names = models.list()
-  local near = util.nearest(name, names)
-  where.raise("models.create: no model %q%s (known: %s)", name, near and ("; did you mean %q?"):format(near) or "",
-              table.concat(names, ", "))
+  local near = util.nearest(name, models.list())
+  where.raise("models.create: no model %q; %s", name, near and ("did you mean %q?"):format(near) or "wattle.models.list() names them")
 end
 
 local common = { "num_classes", "in_channels", "image_size", "seed", "pretrained" }
