@@ -279,7 +279,7 @@ test("Ctrl-C stops a loader, with workers and without", function()
       io.stderr:write "ready\n"
       l:next()
     ]]):format(path "pictures", workers))
-    os.execute(("'%s' '%s' 2>'%s' & pid=$!; while ! grep -q ready '%s'; do sleep 0.05; done; sleep 0.3; kill -INT $pid; wait $pid; echo $? >'%s'")
+    os.execute(("'%s' '%s' 2>'%s' & pid=$!; while ! grep -q ready '%s' 2>/dev/null; do sleep 0.05; done; sleep 0.3; kill -INT $pid; wait $pid; echo $? >'%s'")
                :format(program, script, path "err", path "err", path "code"))
     check(slurp(path "err"):find "interrupted!", slurp(path "err"))
     check(tonumber(slurp(path "code")) ~= 0)
