@@ -17,6 +17,11 @@ wtl_status wtl_fail_io(wtl_ctx *ctx, const char *path, const char *what, int err
 wtl_status wtl_open_regular(wtl_ctx *ctx, const char *path, int *fd, int64_t *size);
 /* Up to n bytes, less only at the end of the file; *got says how many. */
 wtl_status wtl_read_up_to(wtl_ctx *ctx, const char *path, int fd, void *buf, size_t n, size_t *got);
+/* n bytes from `at` on, from any thread; 0, an errno, or WTL_TOO_SHORT where the file ends before. */
+#define WTL_TOO_SHORT (-1)
+int wtl_read_at(int fd, void *buf, size_t n, int64_t at);
+/* Fresh memory comes in pages of 4 KiB, each a fault; asks for big ones where whole ones fit. A wish. */
+void wtl_wish_big_pages(void *p, size_t bytes);
 
 /* A file's bytes from its start, unpacked if it is gzip (told by its first two bytes). */
 #define WTL_STREAM_CHUNK 65536

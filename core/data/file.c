@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,6 +39,24 @@ wtl_status wtl_read_up_to(wtl_ctx *ctx, const char *path, int fd, void *buf, siz
   }
   *got = done;
   return WTL_OK;
+}
+
+int wtl_read_at(int fd, void *buf, size_t n, int64_t at) {
+  size_t done = 0;
+  while (done < n) {
+    ssize_t k = pread(fd, (char *)buf + done, n - done, (off_t)(at + (int64_t)done));
+    if (k < 0 && errno == EINTR) continue;
+    if (k <= 0) return k < 0 ? errno : WTL_TOO_SHORT;
+    done += (size_t)k;
+  }
+  return 0;
+}
+
+#define BIG_PAGE ((uintptr_t)1 << 21)
+
+void wtl_wish_big_pages(void *p, size_t bytes) {
+  uintptr_t begin = ((uintptr_t)p + BIG_PAGE - 1) & ~(BIG_PAGE - 1), end = ((uintptr_t)p + bytes) & ~(BIG_PAGE - 1);
+  if (end > begin) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
 /* ---- a file that appears whole or not at all ---- */

@@ -1,16 +1,12 @@
 /* Bytes of a file straight into the memory of the tensors that they are, on all threads: read once, in blocks small enough
  * to be looked at for NaN and infinity, widened or turned round while they are in the cache. */
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "data.h"
 #include "tensor.h"
 
 #define BLOCK 262144        /* bytes read at a time: half of a usual second-level cache */
 #define SHARE (8 * BLOCK)   /* bytes that a thread takes at a time, in the file's order */
-#define HUGE_PAGE (1 << 21)
 
 /* ---- elements ---- */
 
@@ -57,7 +53,7 @@ bool wtl_expand(const wtl_element *e, void *data, int64_t n) {
 
 /* ---- reading ---- */
 
-enum { FINE, TOO_SHORT = -1, NO_BOOL = -2, STOPPED = -3 }; /* or an errno */
+enum { FINE, NO_BOOL = WTL_TOO_SHORT - 1, STOPPED = NO_BOOL - 1 }; /* or what wtl_read_at returns */
 
 typedef struct job {
   wtl_ctx *ctx;
@@ -69,18 +65,6 @@ typedef struct job {
   _Atomic int64_t where; /* the piece that failed */
 } job;
 
-static int read_at(int fd, char *to, size_t n, int64_t at) {
-  while (n > 0) {
-    ssize_t k = pread(fd, to, n, at);
-    if (k < 0 && errno == EINTR) continue;
-    if (k <= 0) return k < 0 ? errno : TOO_SHORT;
-    to += k;
-    n -= (size_t)k;
-    at += k;
-  }
-  return FINE;
-}
-
 /* Elements first..last-1 of a piece. */
 static int read_elements(const job *j, wtl_piece *p, int64_t first, int64_t last) {
   int64_t size = p->as.size, wide = (int64_t)wtl_dtype_size(p->as.dtype), step = BLOCK / wide;
@@ -88,7 +72,7 @@ static int read_elements(const job *j, wtl_piece *p, int64_t first, int64_t last
     int64_t n = last - i < step ? last - i : step;
     char *to = p->data + i * wide;
     if (wtl_interrupted(j->ctx)) return STOPPED;
-    int code = read_at(j->fd, to + n * (wide - size), (size_t)(n * size), p->at + i * size);
+    int code = wtl_read_at(j->fd, to + n * (wide - size), (size_t)(n * size), p->at + i * size);
     if (code != FINE) return code;
     if (!wtl_element_is_plain(&p->as) && !wtl_expand(&p->as, to, n)) return NO_BOOL;
     if (!atomic_load_explicit(&p->nonfinite, memory_order_relaxed) && !wtl_all_finite(p->as.dtype, to, 1, n))
@@ -133,20 +117,12 @@ static void take_shares(void *arg, int64_t begin, int64_t end, int thread) {
   }
 }
 
-/* Fresh memory comes in pages of 4 KiB, each a fault; big ones are asked for where whole ones fit. */
-static void advise(const wtl_piece *p) {
-  uintptr_t begin = (uintptr_t)p->data, end = begin + (uintptr_t)p->n * wtl_dtype_size(p->as.dtype);
-  begin = (begin + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-  end &= ~(uintptr_t)(HUGE_PAGE - 1);
-  if (end > begin) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish */
-}
-
 static wtl_status explain(const job *j, const char *path, const char *format) {
   char shown[WTL_SHOWN];
   const char *name = wtl_shown(j->piece[atomic_load(&j->where)].name, shown);
   int code = atomic_load(&j->failed);
   if (code == STOPPED) return wtl_fail(j->ctx, WTL_ERR_INTERRUPTED, "%s: interrupted", path);
-  if (code == TOO_SHORT)
+  if (code == WTL_TOO_SHORT)
     return wtl_fail(j->ctx, WTL_ERR_FORMAT, "%s: %s: %s: became shorter while it was read", path, format, name);
   if (code == NO_BOOL)
     return wtl_fail(j->ctx, WTL_ERR_FORMAT, "%s: %s: %s: a truth value that is neither 0 nor 1", path, format, name);
@@ -159,7 +135,7 @@ wtl_status wtl_read_pieces(wtl_ctx *ctx, const char *path, int fd, const char *f
     piece[i].start = j.bytes;
     j.bytes += piece[i].n * piece[i].as.size;
     atomic_init(&piece[i].nonfinite, false);
-    advise(&piece[i]);
+    wtl_wish_big_pages(piece[i].data, (size_t)piece[i].n * wtl_dtype_size(piece[i].as.dtype));
   }
   j.shares = (j.bytes + SHARE - 1) / SHARE;
   int64_t threads = wtl_threads(ctx) < j.shares ? wtl_threads(ctx) : j.shares;

@@ -3,10 +3,8 @@
  * ever written to a member's name. Who uses it: pth.c and npz.c. */
 #include "zip.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define MAX_DIRECTORY (256 << 20)
@@ -36,15 +34,9 @@ static wtl_status bad(const wtl_zip *z, const char *name, const char *what) {
 
 /* n bytes from `at` on, all of them. */
 static wtl_status read_at(const wtl_zip *z, int64_t at, void *buf, size_t n) {
-  size_t done = 0;
-  while (done < n) {
-    ssize_t k = pread(z->fd, (char *)buf + done, n - done, (off_t)(at + (int64_t)done));
-    if (k < 0 && errno == EINTR) continue;
-    if (k < 0) return wtl_fail_io(z->ctx, z->path, "cannot be read", errno);
-    if (k == 0) return bad(z, NULL, "became shorter while it was read");
-    done += (size_t)k;
-  }
-  return WTL_OK;
+  int code = wtl_read_at(z->fd, buf, n, at);
+  if (code == WTL_TOO_SHORT) return bad(z, NULL, "became shorter while it was read");
+  return code == 0 ? WTL_OK : wtl_fail_io(z->ctx, z->path, "cannot be read", code);
 }
 
 /* ---- the end of the file: where the directory is ---- */
@@ -342,18 +334,23 @@ static void inflater_close(inflater *f) {
   wtl_free(f->zip->ctx, f->in);
 }
 
+/* More packed bytes, if there are any. */
+static wtl_status refill(inflater *f) {
+  int64_t rest = f->entry->packed - f->taken, n = rest < WTL_STREAM_CHUNK ? rest : WTL_STREAM_CHUNK;
+  if (f->z.avail_in > 0 || n == 0) return WTL_OK;
+  WTL_TRY(read_at(f->zip, f->entry->at + f->taken, f->in, (size_t)n));
+  f->z.next_in = f->in;
+  f->z.avail_in = (unsigned)n;
+  f->taken += n;
+  return WTL_OK;
+}
+
 /* n more bytes into buf. */
 static wtl_status inflate_more(inflater *f, void *buf, int64_t n) {
   unsigned char *out = buf;
   while (n > 0) {
     unsigned room = n < (1 << 30) ? (unsigned)n : 1u << 30;
-    if (f->z.avail_in == 0) {
-      int64_t rest = f->entry->packed - f->taken;
-      f->z.avail_in = rest < WTL_STREAM_CHUNK ? (unsigned)rest : WTL_STREAM_CHUNK;
-      f->z.next_in = f->in;
-      WTL_TRY(read_at(f->zip, f->entry->at + f->taken, f->in, f->z.avail_in));
-      f->taken += f->z.avail_in;
-    }
+    WTL_TRY(refill(f));
     f->z.next_out = out;
     f->z.avail_out = room;
     int code = f->ended ? Z_BUF_ERROR : inflate(&f->z, Z_NO_FLUSH);
@@ -372,13 +369,7 @@ static wtl_status inflate_more(inflater *f, void *buf, int64_t n) {
 static wtl_status inflate_end(inflater *f) {
   f->z.next_out = &f->one;
   while (!f->ended) {
-    if (f->z.avail_in == 0 && f->taken < f->entry->packed) {
-      int64_t rest = f->entry->packed - f->taken;
-      f->z.avail_in = rest < WTL_STREAM_CHUNK ? (unsigned)rest : WTL_STREAM_CHUNK;
-      f->z.next_in = f->in;
-      WTL_TRY(read_at(f->zip, f->entry->at + f->taken, f->in, f->z.avail_in));
-      f->taken += f->z.avail_in;
-    }
+    WTL_TRY(refill(f));
     f->z.avail_out = 1;
     int code = inflate(&f->z, Z_NO_FLUSH);
     if (code == Z_STREAM_END) f->ended = true;
@@ -404,7 +395,6 @@ wtl_status wtl_zip_peek(wtl_zip *z, const wtl_zip_entry *e, void *buf, size_t n)
 
 #define BLOCK 262144       /* bytes read at a time: half of a usual second-level cache, for the checksum */
 #define PIECE (16 * BLOCK) /* bytes that a thread takes at a time */
-#define HUGE_PAGE (1 << 21)
 
 /* Bytes [begin, begin + n) of a want; all of a deflated one. */
 typedef struct piece {
@@ -485,14 +475,6 @@ static wtl_status check_pieces(const wtl_zip *z, const piece *p, int64_t n) {
   return WTL_OK;
 }
 
-/* Fresh memory comes in pages of 4 KiB, each a fault; big ones are asked for where whole ones fit. */
-static void advise(const wtl_zip_want *w) {
-  uintptr_t begin = (uintptr_t)w->body, end = begin + (uintptr_t)(w->entry->size - w->head_bytes);
-  begin = (begin + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-  end &= ~(uintptr_t)(HUGE_PAGE - 1);
-  if (end > begin) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish */
-}
-
 wtl_status wtl_zip_read(wtl_zip *z, const wtl_zip_entry *e, void *buf) {
   wtl_zip_want want = { .entry = e, .body = buf };
   piece p = { .want = &want, .n = e->size };
@@ -510,7 +492,7 @@ wtl_status wtl_zip_read_all(wtl_zip *z, const wtl_zip_want *want, int64_t n) {
     int64_t pieces = pieces_of(want[i].entry), left = want[i].entry->size;
     for (int64_t j = 0; j < pieces; j++, left -= PIECE)
       r.piece[k++] = (piece){ .want = &want[i], .begin = j * PIECE, .n = j + 1 < pieces ? PIECE : left };
-    advise(&want[i]);
+    wtl_wish_big_pages(want[i].body, (size_t)(want[i].entry->size - want[i].head_bytes));
   }
   int64_t threads = wtl_threads(z->ctx) < r.n ? wtl_threads(z->ctx) : r.n;
   wtl_parallel(z->ctx, threads, 1, read_pieces, &r);
