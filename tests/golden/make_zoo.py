@@ -94,8 +94,8 @@ def parameter(name, shape):
         fan = n // shape[0]
         bound = math.sqrt(6 / fan) if fan > 1 else 0.5
         v = uniform("zoo", name, n, -bound, bound)
-    elif name.endswith("running_var"):
-        v = uniform("zoo", name, n, 0.5, 1.5)
+    elif name.endswith("running_var"):  # less, and evaluation blows up: PyTorch's own f32 is 3e-4 off in efficientnet_b3
+        v = uniform("zoo", name, n, 1, 2)
     elif name.endswith("weight"):
         v = uniform("zoo", name, n, 0.5, 1.5)
     else:

@@ -2,7 +2,7 @@
 --  1. in float64, on the reference provider: logits, loss and running statistics after a step within 1e-10, every parameter's
 --     and the input's gradient within 1e-8 (norm-relative, the denominator never below 1e-6 of the whole gradient's norm);
 --  2. in f32, each op of the network alone, fed the float64 run's recorded values: 1e-5 forward, 1e-4 backward. A gradient that
---     is nothing but the rest of a sum that cancels (of a shift that the next batch norm takes away again) may be off by 16
+--     is nothing but the rest of a sum that cancels (of a shift that the next batch norm takes away again) may be off by 64
 --     times what rounding the op's inputs to f32 does to it in float64: no f32 kernel could do much better;
 --  3. in f32, on the default providers: the logits in evaluation mode within 1e-5.
 -- And that the comparison can fail. Arguments pick networks: wattle tests/lua/test_zoo.lua resnet18 vit_b_16
@@ -65,7 +65,8 @@ local function parameter(name, shape)
     local bound = fan > 1 and math.sqrt(6 / fan) or 0.5
     return uniform("zoo", name, shape, -bound, bound)
   end
-  if name:find "running_var$" or name:find "weight$" then return uniform("zoo", name, shape, 0.5, 1.5) end
+  if name:find "running_var$" then return uniform("zoo", name, shape, 1, 2) end
+  if name:find "weight$" then return uniform("zoo", name, shape, 0.5, 1.5) end
   return uniform("zoo", name, shape, -0.25, 0.25)
 end
 
@@ -189,7 +190,7 @@ for _, case in ipairs(cases) do
     for _, row in ipairs(rows) do
       local what = ("%s %s on %s (%s)"):format(row.name, row.op, row.provider, row.impl)
       check(row.forward_err <= 1e-5, ("%s: forward is %.2e off"):format(what, row.forward_err))
-      check(row.backward_err <= math.max(1e-4, 16 * row.rounding_err),
+      check(row.backward_err <= math.max(1e-4, 64 * row.rounding_err),
             ("%s: backward is %.2e off, rounding alone %.2e"):format(what, row.backward_err, row.rounding_err))
       forward, backward = math.max(forward, row.forward_err), math.max(backward, row.backward_err)
     end
