@@ -136,3 +136,19 @@ cat      0    1        0.0
 dog      0    3      100.0
 ]])
 end)
+
+test("a fit's checkpoint belongs to what was frozen", function()
+  local path = os.tmpname()
+  os.remove(path)
+  local ds = wattle.data.tensors{ images = wattle.rand{ 12, 1, 8, 8 }, labels = wattle.tensor({ 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2 }, "u8") }
+  local function fit(freeze)
+    local model = nn.initialise(Net(), 1)
+    if freeze then model:freeze("^bn1", { statistics = true }) end
+    return wattle.fit{ model = model, data = { train = ds }, epochs = 2, batch_size = 4, seed = 1, checkpoint = path,
+                       optimizer = { "sgd", lr = 0.1 }, progress = false }
+  end
+  check(not fit(true)[2].resumed)
+  check(fit(true)[2].resumed)
+  raises(function() fit(false) end, "frozen was true, now it is not given")
+  os.remove(path)
+end)

@@ -45,14 +45,18 @@ local function revive(t)
   return t
 end
 
--- The constraints of parameters, which come with the model and not from the file.
+-- The constraints of parameters and what is frozen, which come with the model and not from the file.
 local function constraints(model)
   local of = {}
   for _, entry in ipairs(module.entries(model, "parameter")) do
     local mask = entry.param:mask()
     local digest = mask and core.sha256_dict{ mask = mask } or nil
-    of[entry.name] = { truncation = entry.param:truncation(), mask_sha256 = digest }
+    of[entry.name] = { truncation = entry.param:truncation(), mask_sha256 = digest,
+                       frozen = not entry.param:requires_grad() or nil }
   end
+  module.walk(model, function(path, m)
+    if m.frozen then of[path] = { frozen_statistics = true } end
+  end)
   return of
 end
 
