@@ -47,11 +47,6 @@ static unsigned char blend(int from, int to, float factor) {
   return v <= 0 ? 0 : v >= 255 ? 255 : (unsigned char)v;
 }
 
-/* ITU-R 601's luma as Pillow's convert("L") has it: 16-bit fixed point, rounded. */
-static int luma(const unsigned char *p) {
-  return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16;
-}
-
 static size_t pixels_of(const wtl_pixels *p) { return (size_t)p->width * (size_t)p->height; }
 
 /* Every byte through a table of blends with one grey. */
@@ -68,7 +63,7 @@ static void adjust_brightness(wtl_pixels *p, double factor) { blend_grey(p, 0, (
 static void adjust_contrast(wtl_pixels *p, double factor) {
   size_t n = pixels_of(p);
   int64_t sum = 0;
-  for (size_t i = 0; i < n; i++) sum += p->channels == 3 ? luma(p->data + 3 * i) : p->data[i];
+  for (size_t i = 0; i < n; i++) sum += p->channels == 3 ? wtl_luma_of(p->data + 3 * i) : p->data[i];
   blend_grey(p, (int)((double)sum / (double)n + 0.5), (float)factor);
 }
 
@@ -76,7 +71,7 @@ static void adjust_saturation(wtl_pixels *p, double factor) {
   if (p->channels != 3) return; /* grey is its own luma */
   unsigned char *v = p->data;
   for (size_t i = 0, n = pixels_of(p); i < n; i++, v += 3) {
-    int grey = luma(v);
+    int grey = wtl_luma_of(v);
     for (int k = 0; k < 3; k++) v[k] = blend(grey, v[k], (float)factor);
   }
 }

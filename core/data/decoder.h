@@ -10,6 +10,7 @@ typedef struct wtl_block { void *p; size_t cap; } wtl_block;
 struct wtl_decoder {
   wtl_ctx *ctx;
   char message[512];
+  bool blames_file;
   wtl_jpeg *jpeg;
   wtl_block row;       /* a row before its conversion, or all rows of an interlaced PNG */
   wtl_pixels unturned; /* a picture before its EXIF orientation */
@@ -24,7 +25,7 @@ void *wtl_block_need(wtl_decoder *d, wtl_block *b, size_t n);
 /* width x height within the limits and not empty; `what` begins the message. */
 wtl_status wtl_check_size(wtl_decoder *d, const char *what, uint64_t width, uint64_t height);
 
-/* n pixels of RGB to Pillow's "L": ITU-R 601 luma in 16 bits of fraction, rounded. */
+/* wtl_luma_of n pixels. */
 void wtl_luma(const unsigned char *rgb, unsigned char *out, int n);
 
 /* The EXIF orientation 1 to 8 of a TIFF block of n bytes (after "Exif\0\0"); 1 where there is none or it makes no sense. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data.h"
 #include "decoder.h"
 #include "resize.h"
 
@@ -17,6 +18,7 @@ wtl_status wtl_decoder_fail(wtl_decoder *d, wtl_status s, const char *fmt, ...) 
   va_start(ap, fmt);
   vsnprintf(d->message, sizeof d->message, fmt, ap);
   va_end(ap);
+  d->blames_file = s == WTL_ERR_IO || s == WTL_ERR_FORMAT || s == WTL_ERR_UNSUPPORTED;
   return s;
 }
 
@@ -87,9 +89,30 @@ void wtl_decoder_destroy(wtl_decoder *d) {
 
 const char *wtl_decoder_message(const wtl_decoder *d) { return d->message; }
 
+bool wtl_decoder_blames_file(const wtl_decoder *d) { return d->blames_file; }
+
 void wtl_luma(const unsigned char *rgb, unsigned char *out, int n) {
-  for (int i = 0; i < n; i++, rgb += 3)
-    out[i] = (unsigned char)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+  for (int i = 0; i < n; i++, rgb += 3) out[i] = wtl_luma_of(rgb);
+}
+
+void wtl_interleave(const unsigned char *planes, size_t n, int channels, unsigned char *pixels) {
+  size_t c = (size_t)channels;
+  if (c == 3) {
+    wtl_resize_fastest()->from_planes(planes, n, pixels);
+    return;
+  }
+  for (size_t k = 0; k < c; k++)
+    for (size_t i = 0; i < n; i++) pixels[i * c + k] = planes[k * n + i];
+}
+
+void wtl_separate(const unsigned char *pixels, size_t n, int channels, unsigned char *planes) {
+  size_t c = (size_t)channels;
+  if (c == 3) {
+    wtl_resize_fastest()->to_planes(pixels, n, planes);
+    return;
+  }
+  for (size_t k = 0; k < c; k++)
+    for (size_t i = 0; i < n; i++) planes[k * n + i] = pixels[i * c + k];
 }
 
 wtl_status wtl_decode(wtl_decoder *d, const unsigned char *bytes, size_t n, int channels, wtl_pixels *out) {
@@ -113,34 +136,29 @@ wtl_status wtl_decode(wtl_decoder *d, const unsigned char *bytes, size_t n, int 
   return WTL_OK;
 }
 
-static wtl_status fail_io(wtl_decoder *d, const char *path, const char *what) {
+static wtl_status fail_io(wtl_decoder *d, const char *what, int err) {
   char text[128];
-  return wtl_decoder_fail(d, WTL_ERR_IO, "%s: %s: %s", path, what, strerror_r(errno, text, sizeof text));
-}
-
-static wtl_status read_all(wtl_decoder *d, const char *path, int fd, unsigned char *buf, size_t size, size_t *n) {
-  for (*n = 0; *n < size;) {
-    ssize_t k = read(fd, buf + *n, size - *n);
-    if (k < 0 && errno == EINTR) continue;
-    if (k < 0) return fail_io(d, path, "cannot be read");
-    if (k == 0) break;
-    *n += (size_t)k;
-  }
-  return WTL_OK;
+  wtl_decoder_fail(d, WTL_ERR_IO, "%s: %s", what, strerror_r(err, text, sizeof text));
+  d->blames_file = err != EMFILE && err != ENFILE && err != ENOMEM;
+  return WTL_ERR_IO;
 }
 
 wtl_status wtl_decoder_read(wtl_decoder *d, const char *path, unsigned char **bytes, size_t *cap, size_t *n) {
   struct stat st;
   wtl_block b = { *bytes, *cap };
   wtl_status s = WTL_ERR_MEMORY;
+  int code;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would hang here */
-  if (fd < 0) return fail_io(d, path, "cannot be opened");
+  if (fd < 0) return fail_io(d, "cannot be opened", errno);
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-    s = wtl_decoder_fail(d, WTL_ERR_IO, "%s: not a regular file", path);
+    s = wtl_decoder_fail(d, WTL_ERR_IO, "not a regular file");
   } else if (st.st_size > MAX_FILE) {
-    s = wtl_decoder_fail(d, WTL_ERR_FORMAT, "%s: %lld bytes; a picture has at most %lld", path, (long long)st.st_size, (long long)MAX_FILE);
-  } else if (wtl_block_need(d, &b, (size_t)st.st_size + 1)) {
-    s = read_all(d, path, fd, b.p, (size_t)st.st_size, n);
+    s = wtl_decoder_fail(d, WTL_ERR_FORMAT, "%lld bytes; a picture has at most %lld", (long long)st.st_size, (long long)MAX_FILE);
+  } else if (b.cap > (size_t)st.st_size || wtl_block_need(d, &b, (size_t)(st.st_size + st.st_size / 4) + 1)) {
+    *n = (size_t)st.st_size;
+    code = wtl_read_at(fd, b.p, *n, 0);
+    s = code == 0 ? WTL_OK : code == WTL_TOO_SHORT ? wtl_decoder_fail(d, WTL_ERR_IO, "it became shorter while it was read") :
+        fail_io(d, "cannot be read", code);
   }
   *bytes = b.p;
   *cap = b.cap;
@@ -159,20 +177,14 @@ wtl_status wtl_image_load(wtl_ctx *ctx, const char *path, int channels, wtl_tens
   if (channels != 1 && channels != 3) return wtl_fail(ctx, WTL_ERR_ARG, "image: channels must be 1 or 3, got %d", channels);
   WTL_TRY(wtl_decoder_create(ctx, &d));
   wtl_status s = wtl_decoder_read(d, path, &bytes, &cap, &n);
-  if (s != WTL_OK) {
-    wtl_fail(ctx, s, "%s", d->message);
-    goto out;
-  }
-  s = wtl_decode(d, bytes, n, channels, &p);
+  if (s == WTL_OK) s = wtl_decode(d, bytes, n, channels, &p);
   if (s != WTL_OK) {
     wtl_fail(ctx, s, "%s: %s", path, d->message);
     goto out;
   }
   s = wtl_tensor_create(ctx, WTL_U8, &(wtl_shape){ 3, { channels, p.height, p.width } }, &t);
   if (s != WTL_OK) goto out;
-  n = (size_t)p.width * (size_t)p.height;
-  if (channels == 1) memcpy(wtl_tensor_data(t), p.data, n);
-  else wtl_resize_fastest()->to_planes(p.data, n, wtl_tensor_data(t));
+  wtl_separate(p.data, (size_t)p.width * (size_t)p.height, channels, wtl_tensor_data(t));
   *out = t;
 out:
   wtl_pixels_free(ctx, &p);
@@ -183,7 +195,6 @@ out:
 
 /* Three planes at once, as RGB; others one after another, since channels do not mix. */
 static wtl_status resize_planes(wtl_decoder *d, const wtl_tensor *in, const double box[4], wtl_filter f, wtl_tensor *out) {
-  const wtl_resize_kernels *k = wtl_resize_fastest();
   const int64_t *from = wtl_tensor_shape(in)->size, *to = wtl_tensor_shape(out)->size;
   size_t n_in = (size_t)(from[1] * from[2]), n_out = (size_t)(to[1] * to[2]);
   bool rgb = from[0] == 3;
@@ -192,11 +203,9 @@ static wtl_status resize_planes(wtl_decoder *d, const wtl_tensor *in, const doub
   for (int64_t c = 0; s == WTL_OK && c < (rgb ? 1 : from[0]); c++) {
     const unsigned char *planes = (const unsigned char *)wtl_tensor_cdata(in) + (size_t)c * n_in;
     unsigned char *result = (unsigned char *)wtl_tensor_data(out) + (size_t)c * n_out;
-    if (rgb) k->from_planes(planes, n_in, p.data);
-    else memcpy(p.data, planes, n_in);
+    wtl_interleave(planes, n_in, p.channels, p.data);
     s = wtl_resize(d, &p, box, (int)to[2], (int)to[1], f, &q);
-    if (s == WTL_OK && rgb) k->to_planes(q.data, n_out, result);
-    else if (s == WTL_OK) memcpy(result, q.data, n_out);
+    if (s == WTL_OK) wtl_separate(q.data, n_out, q.channels, result);
   }
   wtl_pixels_free(d->ctx, &p);
   wtl_pixels_free(d->ctx, &q);

@@ -21,6 +21,17 @@ wtl_status wtl_decoder_create(wtl_ctx *ctx, wtl_decoder **out);
 void wtl_decoder_destroy(wtl_decoder *d); /* accepts NULL */
 /* What went wrong in the last call that failed, without the file's name. */
 const char *wtl_decoder_message(const wtl_decoder *d);
+/* Was it the file's fault, and not what was asked for or what the process lacks (memory, descriptors)? */
+bool wtl_decoder_blames_file(const wtl_decoder *d);
+
+/* Pillow's "L" of one RGB pixel: ITU-R 601 luma in 16 bits of fraction, rounded. */
+static inline unsigned char wtl_luma_of(const unsigned char *rgb) {
+  return (unsigned char)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+}
+
+/* Planes of n samples each to interleaved pixels, and back. */
+void wtl_interleave(const unsigned char *planes, size_t n, int channels, unsigned char *pixels);
+void wtl_separate(const unsigned char *pixels, size_t n, int channels, unsigned char *planes);
 
 /* Sets width, height and channels, with room for them; the contents are undefined. */
 wtl_status wtl_pixels_reserve(wtl_decoder *d, wtl_pixels *p, int width, int height, int channels);
@@ -31,7 +42,7 @@ wtl_status wtl_pixels_reserve(wtl_decoder *d, wtl_pixels *p, int width, int heig
  * losing pixels (bytes between segments, an odd JFIF version) passes, as with Pillow. */
 wtl_status wtl_decode(wtl_decoder *d, const unsigned char *bytes, size_t n, int channels, wtl_pixels *out);
 
-/* A whole file into *bytes (*cap its size, grown at need), *n bytes of it. */
+/* A whole file into *bytes (*cap its size, grown at need), *n bytes of it. WTL_ERR_IO, or WTL_ERR_FORMAT above 1 GiB. */
 wtl_status wtl_decoder_read(wtl_decoder *d, const char *path, unsigned char **bytes, size_t *cap, size_t *n);
 
 /* Pillow's Image.resize((width, height), filter, box) on 1 to 4 channels. box: left, top, right, bottom in pixels (may be

@@ -18,16 +18,6 @@ static bool ends_in(const char *path, const char *end) {
   return n > k && strcasecmp(path + n - k, end) == 0;
 }
 
-/* Interleaved rows; NULL when memory is gone. */
-static unsigned char *interleave(wtl_ctx *ctx, const wtl_tensor *image, int channels) {
-  size_t c = (size_t)channels, n = (size_t)wtl_tensor_numel(image) / c;
-  const unsigned char *from = wtl_tensor_cdata(image);
-  unsigned char *to = wtl_alloc(ctx, n * c);
-  for (size_t k = 0; to && k < c; k++)
-    for (size_t i = 0; i < n; i++) to[i * c + k] = from[k * n + i];
-  return to;
-}
-
 /* libjpeg's state; its errors come back by longjmp. */
 typedef struct writer {
   struct jpeg_compress_struct c;
@@ -133,8 +123,9 @@ wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *imag
   WTL_TRY(check(ctx, path, image, quality, &jpeg));
   wtl_pixels p = { (int)shape->size[shape->ndim - 1], (int)shape->size[shape->ndim - 2],
                    shape->ndim == 3 ? (int)shape->size[0] : 1, NULL, 0 };
-  p.data = interleave(ctx, image, p.channels);
+  p.data = wtl_alloc(ctx, (size_t)wtl_tensor_numel(image));
   if (!p.data) return WTL_ERR_MEMORY;
+  wtl_interleave(wtl_tensor_cdata(image), (size_t)p.width * (size_t)p.height, p.channels, p.data);
   wtl_status s = wtl_writer_open(ctx, path, &w);
   if (s == WTL_OK) {
     w.unsynced = !sync;

@@ -1,17 +1,12 @@
 /* One sample: its bytes from memory or from a file, through the steps, into a row of a batch. Runs in any thread: what
  * goes wrong stays in the thread's scratch. */
-#include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sample.h"
 #include "tensor.h"
-
-#define MAX_FILE ((int64_t)1 << 30)
 
 struct wtl_samples {
   wtl_ctx *ctx;
@@ -117,8 +112,6 @@ const char *wtl_samples_path(const wtl_samples *s, int64_t i) {
   return s->text && i >= 0 && i < s->n ? s->text + s->path[i] : NULL;
 }
 
-wtl_ctx *wtl_samples_ctx(const wtl_samples *s) { return s->ctx; }
-
 int64_t wtl_sample_label(const wtl_samples *s, int64_t i) {
   const void *p = wtl_tensor_cdata(s->labels);
   return wtl_tensor_dtype(s->labels) == WTL_U8 ? ((const unsigned char *)p)[i] : ((const int64_t *)p)[i];
@@ -212,55 +205,18 @@ static wtl_status fail(wtl_scratch *t, wtl_status s, bool skippable, const char 
 }
 
 static wtl_status decoder_failed(wtl_scratch *t, wtl_status s) {
-  return fail(t, s, s == WTL_ERR_FORMAT, "%s", wtl_decoder_message(t->decoder));
+  return fail(t, s, wtl_decoder_blames_file(t->decoder), "%s", wtl_decoder_message(t->decoder));
 }
 
 /* ---- reading and making ---- */
-
-static wtl_status io_failed(wtl_scratch *t, const char *what, int err) {
-  char text[128];
-  bool of_the_file = err != EMFILE && err != ENFILE && err != ENOMEM; /* else the process lacks something */
-  return fail(t, WTL_ERR_IO, of_the_file, "%s: %s", what, strerror_r(err, text, sizeof text));
-}
-
-static wtl_status read_all(wtl_scratch *t, int fd, size_t size) {
-  for (size_t done = 0; done < size;) {
-    ssize_t k = read(fd, t->bytes + done, size - done);
-    if (k < 0 && errno == EINTR) continue;
-    if (k < 0) return io_failed(t, "cannot be read", errno);
-    if (k == 0) return fail(t, WTL_ERR_IO, true, "it became shorter while it was read");
-    done += (size_t)k;
-  }
-  return WTL_OK;
-}
-
-/* A whole file into the scratch; no message of the context is touched, since other threads run. */
-static wtl_status read_file(wtl_ctx *ctx, wtl_scratch *t, const char *path, size_t *n) {
-  struct stat st;
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  wtl_status s = WTL_OK;
-  if (fd < 0) return io_failed(t, "cannot be opened", errno);
-  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) s = fail(t, WTL_ERR_IO, true, "not a regular file");
-  else if (st.st_size > MAX_FILE) s = fail(t, WTL_ERR_FORMAT, true, "larger than 1 GiB");
-  *n = s == WTL_OK ? (size_t)st.st_size : 0;
-  if (s == WTL_OK && *n > t->cap) {
-    wtl_free(ctx, t->bytes);
-    t->cap = *n + *n / 4;
-    t->bytes = wtl_alloc(ctx, t->cap);
-    if (!t->bytes) t->cap = 0, s = fail(t, WTL_ERR_MEMORY, false, "out of memory");
-  }
-  if (s == WTL_OK) s = read_all(t, fd, *n);
-  close(fd);
-  return s;
-}
 
 /* Sample i as interleaved pixels in t->a. */
 static wtl_status take_pixels(const wtl_recipe *r, wtl_scratch *t, int64_t i) {
   const wtl_samples *s = r->samples;
   size_t n = 0;
   if (s->text) {
-    WTL_TRY(read_file(r->ctx, t, wtl_samples_path(s, i), &n));
-    wtl_status got = wtl_decode(t->decoder, t->bytes, n, s->channels, &t->a);
+    wtl_status got = wtl_decoder_read(t->decoder, wtl_samples_path(s, i), &t->bytes, &t->cap, &n);
+    if (got == WTL_OK) got = wtl_decode(t->decoder, t->bytes, n, s->channels, &t->a);
     return got == WTL_OK ? got : decoder_failed(t, got);
   }
   const wtl_shape *shape = wtl_tensor_shape(s->values);
@@ -269,9 +225,7 @@ static wtl_status take_pixels(const wtl_recipe *r, wtl_scratch *t, int64_t i) {
     return fail(t, WTL_ERR_MEMORY, false, "out of memory");
   n = (size_t)height * (size_t)width;
   const unsigned char *from = (const unsigned char *)wtl_tensor_cdata(s->values) + (size_t)i * n * (size_t)c;
-  if (c == 1) memcpy(t->a.data, from, n);
-  else for (int k = 0; k < c; k++)
-    for (size_t p = 0; p < n; p++) t->a.data[p * (size_t)c + (size_t)k] = from[(size_t)k * n + p];
+  wtl_interleave(from, n, c, t->a.data);
   return WTL_OK;
 }
 

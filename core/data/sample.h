@@ -58,7 +58,6 @@ void wtl_recipe_free(wtl_recipe *r);
 /* Sample i as numel floats; a failure leaves t's message. */
 wtl_status wtl_sample_make(const wtl_recipe *r, wtl_scratch *t, int64_t i, float *x);
 int64_t wtl_sample_label(const wtl_samples *s, int64_t i);
-wtl_ctx *wtl_samples_ctx(const wtl_samples *s);
 /* The batch's shape but for its first size. */
 void wtl_recipe_shape(const wtl_recipe *r, wtl_shape *out);
 /* "FILE" or "sample 7", for messages. */
