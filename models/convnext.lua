@@ -7,6 +7,7 @@
 
 local wattle = require "wattle"
 local nn = require "wattle.nn"
+local real = require("wattle.nn.options").real
 local where = require "wattle.where"
 
 -- channels, blocks
@@ -137,12 +138,10 @@ return {
   names = { "convnext_tiny" },
   options = { "stochastic_depth_prob", "layer_scale" },
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
-  create = function(_, o)
-    local p, scale = o.stochastic_depth_prob or 0.1, o.layer_scale or 1e-6
-    if type(p) ~= "number" or not (p >= 0 and p <= 1) then
-      where.raise("convnext_tiny: stochastic_depth_prob must be a number from 0 to 1, got %s", tostring(p))
-    elseif type(scale) ~= "number" or scale - scale ~= 0 then
-      where.raise("convnext_tiny: layer_scale must be a finite number, got %s", tostring(scale))
+  create = function(name, o)
+    local p, scale = real(o, "stochastic_depth_prob", name, 0.1, 0, 1), o.layer_scale or 1e-6
+    if type(scale) ~= "number" or scale - scale ~= 0 then
+      where.raise("%s: layer_scale must be a finite number, got %s", name, tostring(scale))
     end
     return ConvNeXt{ skip_prob = p, layer_scale = scale, in_channels = o.in_channels, num_classes = o.num_classes }
   end,

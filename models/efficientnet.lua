@@ -6,7 +6,7 @@
 --   stochastic_depth_prob = 0.2     chance to skip a block in training, growing to this at the last
 
 local nn = require "wattle.nn"
-local where = require "wattle.where"
+local real = require("wattle.nn.options").real
 
 -- width, depth, dropout
 local variants = {
@@ -123,11 +123,8 @@ return {
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(name, o)
     local width, depth, dropout = table.unpack(variants[name])
-    local p = o.stochastic_depth_prob or 0.2
-    if type(p) ~= "number" or not (p >= 0 and p <= 1) then
-      where.raise("%s: stochastic_depth_prob must be a number from 0 to 1, got %s", name, tostring(p))
-    end
-    return EfficientNet{ width = width, depth = depth, dropout = o.dropout or dropout, skip_prob = p,
+    return EfficientNet{ width = width, depth = depth, dropout = o.dropout or dropout,
+                         skip_prob = real(o, "stochastic_depth_prob", name, 0.2, 0, 1),
                          in_channels = o.in_channels, num_classes = o.num_classes }
   end,
   head = { "^classifier%.1%." },

@@ -1,25 +1,17 @@
 -- nn.MultiheadAttention: the layer of transformers, composed of ops; nn.lua adds it to the layers. May use the other
--- layers and nn.init.
+-- layers, nn.init and nn/options.lua.
 
 local wattle = require "wattle"
 local core, ops = wattle.core, wattle.ops
 local where = require "wattle.where"
-local util = require "wattle.util"
 local module = require "wattle.nn.module"
 local init = require "wattle.nn.init"
 local layers = require "wattle.nn.layers"
+local options = require "wattle.nn.options"
 
 local attention = {}
 
 local what = "nn.MultiheadAttention"
-
-local function count(o, name)
-  local n = math.tointeger(o[name])
-  if type(o[name]) ~= "number" or not n or n < 1 then
-    where.raise("%s: %s must be an integer of at least 1, got %s", what, name, tostring(o[name]))
-  end
-  return n
-end
 
 -- nn.MultiheadAttention{embed_dim =, num_heads =, dropout = 0, bias = true} (torch.nn.MultiheadAttention with
 -- batch_first). Self-attention (Vaswani et al. 2017): x (N,S,E) -> (N,S,E), E = embed_dim, d = E/num_heads; q, k and v
@@ -31,16 +23,11 @@ local MultiheadAttention = module.class "MultiheadAttention"
 attention.MultiheadAttention = MultiheadAttention
 
 function MultiheadAttention:init(o)
-  if type(o) ~= "table" then where.raise("%s: options go into one table, as in %s{embed_dim = ...}", what, what) end
-  util.check_options(o, { "embed_dim", "num_heads", "dropout", "bias" }, what)
-  local e, heads = count(o, "embed_dim"), count(o, "num_heads")
+  options.check(o, { "embed_dim", "num_heads", "dropout", "bias" }, what)
+  local e, heads = options.count(o, "embed_dim", what), options.count(o, "num_heads", what)
   if e % heads ~= 0 then where.raise("%s: num_heads = %d must divide embed_dim = %d", what, heads, e) end
-  local p, bias = o.dropout or 0, o.bias
-  if type(p) ~= "number" or not (p >= 0 and p < 1) then
-    where.raise("%s: dropout must be a number from 0 to below 1, got %s", what, tostring(o.dropout))
-  end
-  if bias == nil then bias = true end
-  if type(bias) ~= "boolean" then where.raise("%s: bias must be true or false, got %s", what, tostring(bias)) end
+  local p, bias = options.real(o, "dropout", what, 0, 0, 1), options.flag(o, "bias", what, true)
+  if p == 1 then where.raise("%s: dropout = 1 would drop everything; it must be below 1", what) end
   self.embed_dim, self.num_heads, self.dropout = e, heads, p
   self.in_proj_weight = module.Parameter(core.zeros{ 3 * e, e }, module.uniform(math.sqrt(6 / (4 * e))))
   if bias then self.in_proj_bias = module.Parameter(core.zeros{ 3 * e }) end
@@ -72,7 +59,7 @@ end
 
 function MultiheadAttention:extra_repr()
   return ("embed_dim=%d, num_heads=%d, dropout=%g, bias=%s"):format(
-    self.embed_dim, self.num_heads, self.dropout, self.in_proj_bias and "True" or "False")
+    self.embed_dim, self.num_heads, self.dropout, options.py(self.in_proj_bias))
 end
 
 return attention

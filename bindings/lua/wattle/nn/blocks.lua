@@ -1,10 +1,10 @@
--- Blocks of layers that several families of models share, under torchvision's names (torchvision.ops), and the rounding of
--- channels that goes with them. May use nn's layers; knows no model.
+-- Blocks of layers that several families of models share, under torchvision's names (torchvision.ops), and the rounding
+-- of channels that goes with them. May use nn's layers and nn/options.lua; knows no model.
 
 local layers = require "wattle.nn.layers"
 local module = require "wattle.nn.module"
 local ops = require("wattle").ops
-local util = require "wattle.util"
+local options = require "wattle.nn.options"
 local where = require "wattle.where"
 
 local blocks = {}
@@ -23,16 +23,6 @@ function blocks.make_divisible(channels, divisor)
 end
 
 -- ---- layers --------------------------------------------------------------------------------------------------
-
-local function integer(o, name, what, default)
-  local v = o[name]
-  if v == nil then v = default end
-  local n = math.tointeger(v)
-  if type(v) ~= "number" or not n or n < 1 then
-    where.raise("%s: %s must be an integer of at least 1, got %s", what, name, tostring(v))
-  end
-  return n
-end
 
 -- (kernel_size - 1) // 2 * dilation, of one integer or of {height, width}.
 local function keeping_padding(kernel_size, dilation)
@@ -67,8 +57,8 @@ blocks.Conv2dNormActivation = Conv2dNormActivation
 
 function Conv2dNormActivation:init(o)
   local what = "nn.Conv2dNormActivation"
-  util.check_options(o, { "in_channels", "out_channels", "kernel_size", "stride", "padding", "groups", "norm_layer",
-                          "activation_layer", "dilation", "bias" }, what)
+  options.check(o, { "in_channels", "out_channels", "kernel_size", "stride", "padding", "groups", "norm_layer",
+                     "activation_layer", "dilation", "bias" }, what)
   local norm = maker(o, "norm_layer", what, function(n) return layers.BatchNorm2d{ num_features = n } end)
   local activation = maker(o, "activation_layer", what, layers.ReLU)
   local kernel_size, dilation, bias = o.kernel_size or 3, o.dilation or 1, o.bias
@@ -89,8 +79,8 @@ blocks.SqueezeExcitation = SqueezeExcitation
 
 function SqueezeExcitation:init(o)
   local what = "nn.SqueezeExcitation"
-  util.check_options(o, { "input_channels", "squeeze_channels", "activation", "scale_activation" }, what)
-  local wide, narrow = integer(o, "input_channels", what), integer(o, "squeeze_channels", what)
+  options.check(o, { "input_channels", "squeeze_channels", "activation", "scale_activation" }, what)
+  local wide, narrow = options.count(o, "input_channels", what), options.count(o, "squeeze_channels", what)
   self.avgpool = layers.AdaptiveAvgPool2d{ output_size = 1 }
   self.fc1 = layers.Conv2d{ in_channels = wide, out_channels = narrow, kernel_size = 1 }
   self.fc2 = layers.Conv2d{ in_channels = narrow, out_channels = wide, kernel_size = 1 }
@@ -109,7 +99,7 @@ local Permute = module.class "Permute"
 blocks.Permute = Permute
 
 function Permute:init(o)
-  util.check_options(o, { "dims" }, "nn.Permute")
+  options.check(o, { "dims" }, "nn.Permute")
   local seen, n = {}, type(o.dims) == "table" and #o.dims or 0
   for _, d in ipairs(o.dims or {}) do
     if not math.tointeger(d) or d < 0 or d >= n or seen[d] then n = 0 else seen[d] = true end
