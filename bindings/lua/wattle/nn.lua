@@ -8,8 +8,9 @@
 --   local plan = net:compile{input = {64, 1, 28, 28}, loss = "cross_entropy", optimizer = {"sgd", lr = 0.1}}
 --
 -- Fields that hold modules, parameters (nn.Parameter) or buffers (nn.Buffer) are the network; their paths are
--- the names in the state dict. nn/module.lua has classes and what every module can do, nn/layers.lua the
--- layers (nn/attention.lua has one more), nn/init.lua initial values (nn.init.kaiming_normal, ...), nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
+-- the names in the state dict. nn/module.lua has classes and what every module can do; the layers are in
+-- nn/layers.lua, activations.lua, attention.lua and blocks.lua; nn/init.lua has initial values (nn.init.kaiming_normal,
+-- ...), nn/compile.lua the way to a plan. Functions (nn.relu, nn.cross_entropy, ...) are wattle.ops.
 
 local wattle = require "wattle"
 local where = require "wattle.where"
