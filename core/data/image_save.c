@@ -1,7 +1,6 @@
 /* Pictures to files: JPEG by libjpeg-turbo, PNG by libpng's simplified interface, written beside and renamed. Reading is
  * in image.c. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <jpeglib.h>
 #include <png.h>
@@ -18,23 +17,47 @@ static bool ends_in(const char *path, const char *end) {
   return n > k && strcasecmp(path + n - k, end) == 0;
 }
 
-/* libjpeg's state; its errors come back by longjmp. */
+/* libjpeg's state. What it wrote goes to the file by the block; errors, the file's too, come back by longjmp. */
 typedef struct writer {
   struct jpeg_compress_struct c;
   struct jpeg_error_mgr error;
+  struct jpeg_destination_mgr to;
   jmp_buf failed;
-  unsigned char *out; /* by malloc, libjpeg's */
-  unsigned long n;
+  wtl_writer *file;
+  wtl_status status; /* of the file */
+  unsigned char block[65536];
 } writer;
 
 static void on_error(j_common_ptr c) { longjmp(((writer *)c->client_data)->failed, 1); }
+
+static void begin_block(j_compress_ptr c) {
+  writer *j = c->client_data;
+  j->to.next_output_byte = j->block;
+  j->to.free_in_buffer = sizeof j->block;
+}
+
+static void put_block(writer *j, size_t n) {
+  j->status = wtl_writer_put(j->file, j->block, n);
+  if (j->status != WTL_OK) longjmp(j->failed, 1);
+}
+
+static boolean on_full(j_compress_ptr c) {
+  put_block(c->client_data, sizeof ((writer *)c->client_data)->block);
+  begin_block(c);
+  return TRUE;
+}
+
+static void on_end(j_compress_ptr c) {
+  writer *j = c->client_data;
+  put_block(j, sizeof j->block - j->to.free_in_buffer);
+}
 
 static void no_message(j_common_ptr c, int level) {
   (void)c;
   (void)level;
 }
 
-/* false: jpeg_error_mgr knows why. */
+/* false: status says why, or jpeg_error_mgr does. */
 static bool write_jpeg(writer *j, const wtl_pixels *p, int quality) {
   j->c.err = jpeg_std_error(&j->error);
   j->error.error_exit = on_error;
@@ -42,7 +65,8 @@ static bool write_jpeg(writer *j, const wtl_pixels *p, int quality) {
   j->c.client_data = j;
   if (setjmp(j->failed)) return false;
   jpeg_create_compress(&j->c);
-  jpeg_mem_dest(&j->c, &j->out, &j->n);
+  j->to = (struct jpeg_destination_mgr){ .init_destination = begin_block, .empty_output_buffer = on_full, .term_destination = on_end };
+  j->c.dest = &j->to;
   j->c.image_width = (JDIMENSION)p->width;
   j->c.image_height = (JDIMENSION)p->height;
   j->c.input_components = p->channels;
@@ -63,15 +87,14 @@ static wtl_status put_jpeg(wtl_writer *w, const wtl_pixels *p, int quality) {
   writer *j = wtl_alloc(w->ctx, sizeof *j);
   char message[JMSG_LENGTH_MAX];
   if (!j) return WTL_ERR_MEMORY;
-  wtl_status s;
-  if (write_jpeg(j, p, quality)) {
-    s = wtl_writer_put(w, j->out, j->n);
-  } else {
+  j->file = w;
+  bool written = write_jpeg(j, p, quality);
+  wtl_status s = j->status;
+  if (!written && s == WTL_OK) {
     j->error.format_message((j_common_ptr)&j->c, message);
     s = wtl_fail(w->ctx, WTL_ERR_MEMORY, "%s: jpeg: out of memory: %s", w->path, message); /* what else? */
   }
   jpeg_destroy_compress(&j->c);
-  free(j->out);
   wtl_free(w->ctx, j);
   return s;
 }
