@@ -113,6 +113,11 @@ static wtl_status start_workers(wtl_loader *l, int n) {
 
 /* ---- what fails, and what is skipped ---- */
 
+static wtl_status interrupted(wtl_loader *l) {
+  stop_workers(l); /* before the message is set: theirs might follow it */
+  return wtl_fail(l->ctx, WTL_ERR_INTERRUPTED, "loader: interrupted");
+}
+
 static wtl_status fail_sample(wtl_loader *l, int64_t position, const slot *s) {
   char name[64];
   const char *what = wtl_sample_name(l->recipe.samples, l->index[position], name, sizeof name);
@@ -138,26 +143,26 @@ static wtl_status judge(wtl_loader *l, int64_t position, const slot *s, bool *us
   *used = s->status == WTL_OK;
   if (*used) return WTL_OK;
   if (l->skip && s->skippable) return note_skipped(l, position, s);
-  stop_workers(l); /* before the message is set: theirs might follow it */
+  stop_workers(l);
   return fail_sample(l, position, s);
 }
 
 /* ---- one batch from the ring ---- */
 
 static wtl_status wait_for_head(wtl_loader *l) {
-  wtl_status s = WTL_OK;
+  bool stop = false;
   pthread_mutex_lock(&l->lock);
   slot *head = &l->slots[l->head % l->n_slots];
-  while (!head->ready && s == WTL_OK) {
+  while (!head->ready && !stop) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += LOOK_MS * 1000000;
     if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
     pthread_cond_timedwait(&l->ready, &l->lock, &until);
-    if (wtl_interrupted(l->ctx)) s = wtl_fail(l->ctx, WTL_ERR_INTERRUPTED, "loader: interrupted");
+    stop = wtl_interrupted(l->ctx);
   }
   pthread_mutex_unlock(&l->lock);
-  return s;
+  return stop ? interrupted(l) : WTL_OK;
 }
 
 static void free_head(wtl_loader *l) {
@@ -231,7 +236,7 @@ static wtl_status make_round(wtl_loader *l, int64_t first, int64_t n, float *x, 
   *good = 0;
   for (int64_t k = 0; k < n; k++) {
     bool used;
-    if (!l->slots[k].ready) return wtl_fail(l->ctx, WTL_ERR_INTERRUPTED, "loader: interrupted");
+    if (!l->slots[k].ready) return interrupted(l);
     WTL_TRY(judge(l, first + k, &l->slots[k], &used));
     if (!used) continue;
     if (*good < k) memcpy(x + *good * l->recipe.numel, x + k * l->recipe.numel, row);
@@ -357,7 +362,7 @@ static wtl_status next_batch(wtl_loader *l, wtl_tensor **x, wtl_tensor **y, int6
   shape.size[0] = room;
   WTL_TRY(wtl_tensor_create(l->ctx, WTL_F32, &shape, x));
   WTL_TRY(wtl_tensor_create(l->ctx, WTL_I64, &(wtl_shape){ 1, { room } }, y));
-  if (wtl_interrupted(l->ctx)) return wtl_fail(l->ctx, WTL_ERR_INTERRUPTED, "loader: interrupted");
+  if (wtl_interrupted(l->ctx)) return interrupted(l);
   WTL_TRY((l->ring ? fill_from_ring : fill_at_once)(l, wtl_tensor_data(*x), wtl_tensor_data(*y), filled));
   if (l->head == l->n && l->dealt + *filled == 0) return all_skipped(l);
   if (*filled == 0) return WTL_OK;
