@@ -42,6 +42,5 @@ return {
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(_, o) return AlexNet(o) end,
   head = { "^classifier%.6%." },
-  optional = {},
   stem = "features.0.weight",
 }

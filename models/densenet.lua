@@ -92,7 +92,7 @@ function DenseNet:init(layers, o)
   self.classifier = nn.Linear{ in_features = self.features.norm5.num_features, out_features = o.num_classes }
   for _, entry in ipairs(self:modules()) do
     local m = entry.module
-    if m.kernel_size and m.weight then nn.init.kaiming_normal(m.weight) end
+    if m.class_name == "Conv2d" then nn.init.kaiming_normal(m.weight) end
   end
   nn.init.zeros(self.classifier.bias)
 end
@@ -125,7 +125,6 @@ return {
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(name, o) return DenseNet(layers[name], o) end,
   head = { "^classifier%." },
-  optional = {},
   stem = "features.conv0.weight",
   keys = keys,
 }

@@ -94,7 +94,7 @@ end
 function ResNet:initialise_weights(zero_init_residual)
   for _, entry in ipairs(self:modules()) do
     local m = entry.module
-    if m.kernel_size and m.weight then
+    if m.class_name == "Conv2d" then
       nn.init.kaiming_normal(m.weight, { mode = "fan_out", nonlinearity = "relu" })
     elseif zero_init_residual and m.conv2 then
       nn.init.zeros((m.bn3 or m.bn2).weight)
@@ -130,6 +130,5 @@ return {
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(name, o) return ResNet(nets[name], o) end,
   head = { "^fc%." },
-  optional = {},
   stem = "conv1.weight",
 }

@@ -39,10 +39,10 @@ function VGG:init(stages, with_bn, o)
   }
   for _, entry in ipairs(self:modules()) do
     local m = entry.module
-    if m.kernel_size and m.weight then
+    if m.class_name == "Conv2d" then
       nn.init.kaiming_normal(m.weight, { mode = "fan_out", nonlinearity = "relu" })
       nn.init.zeros(m.bias)
-    elseif m.in_features then
+    elseif m.class_name == "Linear" then
       nn.init.normal(m.weight, { std = 0.01 })
       nn.init.zeros(m.bias)
     end
@@ -64,7 +64,8 @@ local function keys(_, file_names)
     local layer, kind = name:match "^(.*)%.(%a+)$"
     local at = timm[layer]
     if at then
-      map[name] = { name = ("classifier.%d.%s"):format(at, kind), reshape = at ~= 6 and kind == "weight" and { 4096, -1 } or nil }
+      local flat = at ~= 6 and kind == "weight"
+      map[name] = { name = ("classifier.%d.%s"):format(at, kind), reshape = flat and { 4096, -1 } or nil }
     end
   end
   return next(map) and map or nil
@@ -76,7 +77,6 @@ return {
   defaults = { num_classes = 1000, in_channels = 3, image_size = 224 },
   create = function(name, o) return VGG(widths[name:match "^vgg%d+"], name:find "_bn$" ~= nil, o) end,
   head = { "^classifier%.6%." },
-  optional = {},
   stem = "features.0.weight",
   keys = keys,
 }
