@@ -65,7 +65,8 @@ local function family_of(name)
   local family = find(name)
   if family then return family end
   local near = util.nearest(name, models.list())
-  where.raise("models.create: no model %q; %s", name, near and ("did you mean %q?"):format(near) or "wattle.models.list() names them")
+  where.raise("models.create: no model %q; %s", name,
+              near and ("did you mean %q?"):format(near) or "wattle.models.list() names them")
 end
 
 local common = { "num_classes", "in_channels", "image_size", "seed", "pretrained" }
@@ -73,8 +74,9 @@ local sizes = { num_classes = 10, in_channels = 1, image_size = 28 }
 
 -- The options, checked and completed, as the family's create gets them; then the seed and the path of the weights.
 local function complete(name, options, family)
-  util.check_options(options or {}, table.move(family.options, 1, #family.options, #common + 1, table.move(common, 1, #common, 1, {})),
-                     "models.create " .. name)
+  local known = table.move(common, 1, #common, 1, {})
+  table.move(family.options, 1, #family.options, #common + 1, known)
+  util.check_options(options or {}, known, "models.create " .. name)
   local own = {}
   for key, value in pairs(options or {}) do own[key] = value end
   local seed, path = own.seed, own.pretrained
