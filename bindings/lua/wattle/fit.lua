@@ -359,8 +359,9 @@ function Evaluation:__tostring()
     row[#row + 1] = total > 0 and text.number(100 * self.confusion[label][label] / total, 1) or "NA"
     rows[#rows + 1] = row
   end
-  return ("top-1 %s %% of %d, macro F1 %s, loss %s\n\n%s"):format(text.number(self.top1_pct), self.n, text.number(self.macro_f1, 3),
-                                                               text.number(self.loss, 4), text.render(columns, rows))
+  return ("top-1 %s %% of %d, macro F1 %s, loss %s\n\n%s"):format(
+    text.number(self.top1_pct), self.n, text.number(self.macro_f1, 3), text.number(self.loss, 4),
+    text.render(columns, rows))
 end
 
 -- The data set's class names; numbers where the model has more outputs than it has classes.

@@ -145,7 +145,9 @@ function weights.load(model, path, o)
   local result, _, shapes = module.compare(model, dict)
   local wrong = fault(result, shapes, family)
   if wrong then return nil, ("%s does not fit %s: %s"):format(path, o.name, wrong), "format" end
-  local function explained(e) return { code = core.error_code(e), error = e, message = select(2, where.split(tostring(e))) } end
+  local function explained(e)
+    return { code = core.error_code(e), error = e, message = select(2, where.split(tostring(e))) }
+  end
   local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true, allow_nonfinite = seen_finite })
   if not ok then
     if e.code == "memory" then error(e.error, 0) end

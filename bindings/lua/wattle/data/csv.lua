@@ -79,11 +79,12 @@ local function shaped(values, shape, path)
 end
 
 -- data.csv{path =, label =, shape =, header = true, classes =, mean = 0, sd = 1, transform =, name = "csv"} -> data set,
--- a sample a row. label: the column of the label by name, or by number from 1 (header = false: no first row of names). With shape
--- {H, W} or {C, H, W} all other columns are pixels 0..255 of an image, in that order; without it they are features, f32,
--- and a sample is {F}. Labels that are integers from 0 are classes as they stand; other texts are classes in sorted order,
--- or in that of classes (for a second file: classes = train.classes). mean and sd: of pixels in 0..1, or of features as
--- they are. nil, message, code where the file cannot be read or a cell is no number: the message names row and column.
+-- a sample a row. label: the column of the label by name, or by number from 1 (header = false: no first row of names).
+-- With shape {H, W} or {C, H, W} all other columns are pixels 0..255 of an image, in that order; without it they are
+-- features, f32, and a sample is {F}. Labels that are integers from 0 are classes as they stand; other texts are classes
+-- in sorted order, or in that of classes (for a second file: classes = train.classes). mean and sd: of pixels in 0..1, or
+-- of features as they are. nil, message, code where the file cannot be read or a cell is no number: the message names row
+-- and column.
 function csv.csv(o)
   check(o)
   local values, labels, found = core.csv_samples(o.path, { label = o.label, header = o.header ~= false,
@@ -96,7 +97,8 @@ function csv.csv(o)
   local of = labels:tolist()
   for i, k in ipairs(of) do of[i] = position[found[k + 1]] end
   return dataset.new{ images = images, labels = core.tensor(of, "i64"), mean = o.mean or 0, sd = o.sd or 1,
-                      classes = classes, transform = o.transform, name = o.name or "csv", channels = o.shape and raw[1] or nil, raw = raw }
+                      classes = classes, transform = o.transform, name = o.name or "csv",
+                      channels = o.shape and raw[1] or nil, raw = raw }
 end
 
 return csv

@@ -70,8 +70,8 @@ local function finished_shape(ds)
   return nil, message, code
 end
 
--- dataset.new{images = | files =, labels =, mean =, sd =, transform =, classes =, name =, channels =, raw =, on_error =} -> data
--- set; nil, message, code where a file has to be looked at and cannot be read. Checked by the caller.
+-- dataset.new{images = | files =, labels =, mean =, sd =, transform =, classes =, name =, channels =, raw =, on_error =}
+-- -> data set; nil, message, code where a file has to be looked at and cannot be read. Checked by the caller.
 function dataset.new(o)
   local ds = setmetatable(o, Dataset)
   local message, code
@@ -180,10 +180,10 @@ end
 
 local function new_loader(ds, index, o, n, seed)
   local shared = ds.shared
-  shared.samples = shared.samples or core.samples{ values = ds.images, paths = ds.files, labels = ds.labels, channels = ds.channels }
-  local steps = steps_of(ds)
+  shared.samples = shared.samples or core.samples{ values = ds.images, paths = ds.files, labels = ds.labels,
+                                                   channels = ds.channels }
   return core.loader(shared.samples, {
-    index = index, batch_size = n, drop_last = o.drop_last and true or false, steps = steps,
+    index = index, batch_size = n, drop_last = o.drop_last and true or false, steps = steps_of(ds),
     height = not ds.raw and ds.shape[2] or nil, width = not ds.raw and ds.shape[3] or nil, workers = o.workers or 0,
     prefetch = o.prefetch or 2, skip = ds.on_error == "skip", seed = seed, epoch = o.epoch or 0, name = ds.name })
 end

@@ -84,12 +84,12 @@ local function check(o)
 end
 
 -- data.folder{dir =, transform =, channels = 3, on_error = "stop", name = "folder", classes =} -> data set of the JPEG and
--- PNG files in dir's subfolders, one a class (torchvision.datasets.ImageFolder). Classes are the subfolders' names in order, or
--- those in classes (for a second set: classes = train.classes); files may lie in folders of folders. transform: a list of
--- data.transforms' steps, which must end in one size; without one, all images must have the same. channels: 3 (RGB) or 1
--- (grey). on_error: what becomes of a file that cannot be read or is corrupt: "stop" ends the run with an error that names
--- it, "skip" leaves it out (see ds:batches and ds:skipped). nil, message, code where a folder cannot be read or has no
--- images. Files are read when a batch is made.
+-- PNG files in dir's subfolders, one a class (torchvision.datasets.ImageFolder). Classes are the subfolders' names in
+-- order, or those in classes (for a second set: classes = train.classes); files may lie in folders of folders.
+-- transform: a list of data.transforms' steps, which must end in one size; without one, all images must have the same.
+-- channels: 3 (RGB) or 1 (grey). on_error: what becomes of a file that cannot be read or is corrupt: "stop" ends the run
+-- with an error that names it, "skip" leaves it out (see ds:batches and ds:skipped). nil, message, code where a folder
+-- cannot be read or has no images. Files are read when a batch is made.
 function folder.folder(o)
   check(o)
   local dir = #o.dir > 1 and o.dir:gsub("/+$", "") or o.dir
