@@ -8,11 +8,17 @@
 
 #define MARK "\x93NUMPY"
 
-static wtl_status fail(const wtl_npy_place *at, wtl_status s, const char *what) {
+static wtl_status fail(const wtl_npy_place *at, wtl_status s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static wtl_status fail(const wtl_npy_place *at, wtl_status s, const char *fmt, ...) {
+  char what[320];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(what, sizeof what, fmt, args);
+  va_end(args);
   return wtl_fail(at->ctx, s, "%s%s%s: npy: %s", at->path, at->member ? ": " : "", at->member ? at->member : "", what);
 }
 
-static wtl_status bad(const wtl_npy_place *at, const char *what) { return fail(at, WTL_ERR_FORMAT, what); }
+static wtl_status bad(const wtl_npy_place *at, const char *what) { return fail(at, WTL_ERR_FORMAT, "%s", what); }
 
 /* ---- types ---- */
 
@@ -43,8 +49,7 @@ static wtl_status read_type(const wtl_npy_place *at, const char *text, size_t n,
   }
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
     if (text[1] == refused[i].kind)
-      return wtl_fail(at->ctx, WTL_ERR_UNSUPPORTED, "%s%s%s: npy: dtype %.*s: %s", at->path, at->member ? ": " : "",
-                      at->member ? at->member : "", n < 40 ? (int)n : 40, text, refused[i].what);
+      return fail(at, WTL_ERR_UNSUPPORTED, "dtype %.*s: %s", n < 40 ? (int)n : 40, text, refused[i].what);
   }
   return bad(at, "descr is no type that NumPy writes");
 }
@@ -167,8 +172,7 @@ wtl_status wtl_npy_header_bytes(const wtl_npy_place *at, const unsigned char *b,
   if (n < 6 || memcmp(b, MARK, 6) != 0) return bad(at, "does not begin as a .npy file");
   if (n < 8) return bad(at, "cut off in its first bytes");
   if (b[6] < 1 || b[6] > 3 || b[7] != 0)
-    return wtl_fail(at->ctx, WTL_ERR_UNSUPPORTED, "%s%s%s: npy: version %d.%d is not known; 1.0, 2.0 and 3.0 are", at->path,
-                    at->member ? ": " : "", at->member ? at->member : "", b[6], b[7]);
+    return fail(at, WTL_ERR_UNSUPPORTED, "version %d.%d is not known; 1.0, 2.0 and 3.0 are", b[6], b[7]);
   size_t prefix = b[6] == 1 ? 10 : 12;
   if (n < prefix) return bad(at, "cut off in its first bytes");
   int64_t length = b[8] | b[9] << 8;
@@ -189,9 +193,8 @@ wtl_status wtl_npy_parse(const wtl_npy_place *at, const char *bytes, int64_t hea
   if (s != WTL_OK) return wtl_prefix(at->ctx, WTL_ERR_FORMAT, "%s%s%s", at->path, at->member ? ": " : "", at->member ? at->member : "");
   int64_t bytes_of = wtl_shape_numel(&h.shape) * h.as.size;
   if (bytes_of != size - header)
-    return wtl_fail(at->ctx, WTL_ERR_FORMAT, "%s%s%s: npy: %s of %d bytes each needs %lld bytes, %lld follow the header", at->path,
-                    at->member ? ": " : "", at->member ? at->member : "", wtl_shape_text(&h.shape, text, sizeof text),
-                    h.as.size, (long long)bytes_of, (long long)(size - header));
+    return fail(at, WTL_ERR_FORMAT, "%s of %d bytes each needs %lld bytes, %lld follow the header",
+                wtl_shape_text(&h.shape, text, sizeof text), h.as.size, (long long)bytes_of, (long long)(size - header));
   h.fortran = h.fortran && h.shape.ndim > 1;
   *out = h;
   return WTL_OK;
@@ -283,8 +286,7 @@ wtl_status wtl_npy_head_of(const wtl_npy_place *at, const wtl_tensor *t, wtl_npy
   char sizes[WTL_MAX_DIMS * 21 + 1] = "", dict[sizeof out->b - 10];
   int m = 0;
   if (!type)
-    return wtl_fail(at->ctx, WTL_ERR_DTYPE, "%s%s%s: npy: NumPy has no %s; convert the tensor to f32, or save as .safetensors",
-                    at->path, at->member ? ": " : "", at->member ? at->member : "", wtl_dtype_name(d));
+    return fail(at, WTL_ERR_DTYPE, "NumPy has no %s; convert the tensor to f32, or save as .safetensors", wtl_dtype_name(d));
   for (int i = 0; i < s->ndim; i++)
     m += snprintf(sizes + m, sizeof sizes - (size_t)m, i ? ", %lld" : "%lld", (long long)s->size[i]);
   int n = snprintf(dict, sizeof dict, "{'descr': '%c%s', 'fortran_order': False, 'shape': (%s%s), }",
