@@ -247,7 +247,7 @@ static wtl_status check_archive(pth *f) {
   if (!member(f, "data.pkl")) return bad(f, "a zip archive without data.pkl, so not of torch.save");
   WTL_TRY(read_line(f, "version", text, sizeof text, &found));
   if (!found) return bad(f, "no version in the archive");
-  int version = atoi(text);
+  long version = strtol(text, NULL, 10);
   if (strspn(text, "0123456789") != strlen(text) || version < 1 || version > 10)
     return wtl_fail(f->ctx, WTL_ERR_UNSUPPORTED, "%s: pth: version \"%s\" of the format; 1 to 10 are known", f->path,
                     text);
