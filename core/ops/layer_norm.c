@@ -46,7 +46,8 @@ static wtl_status infer(wtl_infer *f) {
  * 3 for the sums of dw and db. */
 static void cost(const wtl_infer *f, wtl_cost *forward, wtl_cost *backward) {
   double n = (double)wtl_shape_numel(&f->in[X]), x = wtl_rule_bytes(f, &f->in[X]);
-  double last = wtl_rule_bytes(f, &f->in[X]) / (double)f->in[X].size[0];
+  norm_shape s = shape_of(f->in[X].size, f->in[X].ndim, f->attr[DIMS].i[0]);
+  double last = (double)s.n * (double)wtl_dtype_size(f->real); /* of w, b and their gradients */
   *forward = (wtl_cost){ 8 * n, 2 * x + 2 * last };
   *backward = (wtl_cost){ 11 * n, 3 * x + 3 * last };
 }

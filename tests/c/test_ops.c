@@ -723,6 +723,8 @@ static void costs(void **state) {
   assert_true(f.flops == 2.0 * 5 * 7 * 3 && f.bytes == 4.0 * (35 + 21 + 3 + 15) && b.flops == 2 * f.flops);
   cost_of("matmul", "[5,7] [7,3]", "", &f, &b);
   assert_true(f.flops == 2.0 * 5 * 7 * 3 && f.bytes == 4.0 * (35 + 21 + 15));
+  cost_of("layer_norm", "[5,7,3] [3] [3]", "dims=1", &f, &b);
+  assert_true(f.bytes == 4.0 * (2 * 105 + 2 * 3) && b.bytes == 4.0 * (3 * 105 + 3 * 3));
   for (int k = 0; k < OP_CASES; k++) {
     cost_of(op_cases[k].op, op_cases[k].inputs, op_cases[k].attrs, &f, &b);
     assert_true(f.flops >= 0 && f.bytes >= 0 && b.flops >= 0 && b.bytes >= 0);
