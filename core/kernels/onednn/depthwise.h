@@ -5,8 +5,6 @@
 
 #include <stdint.h>
 
-enum { DEPTHWISE_LANES = 8 };
-
 /* A plane x of rows of `row` floats (columns of 8 channels), framed so that no tap leaves it, and a plane y whose columns
  * are `step` floats apart: y[i][j] = sum_{u,v} x[i*sh + u*dh][j*sw + v*dw] * w[u][v]. */
 typedef struct depthwise_grid { int64_t oh, ow, kh, kw, sh, sw, dh, dw, row, step; } depthwise_grid;
