@@ -237,6 +237,8 @@ void wtl_transform_draw_step(const wtl_transform *step, int k, const wtl_rng *r,
 
 wtl_status wtl_transform_draw(wtl_ctx *ctx, const wtl_transform *step, int n, const wtl_rng *r, int64_t sample,
                               int channels, int height, int width, wtl_drawn out[]) {
+  if (channels < 0 || channels > WTL_MAX_CHANNELS)
+    return wtl_fail(ctx, WTL_ERR_ARG, "transform: %d channels; 0 (no image) to %d are possible", channels, WTL_MAX_CHANNELS);
   WTL_TRY(wtl_transform_check(ctx, step, n, channels));
   if (sample < 0 || sample >= (int64_t)1 << 48 || height < 1 || width < 1 || height > WTL_MAX_SIDE ||
       width > WTL_MAX_SIDE)

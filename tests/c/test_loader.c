@@ -199,6 +199,9 @@ static void refused(void **state) {
   FAILS(wtl_loader_create(ctx, s, &o, &l), WTL_ERR_ARG, "size is 0 x 3");
   t = (wtl_transform){ .kind = (wtl_transform_kind)99 };
   FAILS(wtl_loader_create(ctx, s, &o, &l), WTL_ERR_ARG, "unknown step 99");
+  wtl_drawn d;
+  wtl_rng r = wtl_rng_make(1, "augment", "", 0);
+  FAILS(wtl_transform_draw(ctx, &steps[3], 1, &r, 0, WTL_MAX_CHANNELS + 1, 9, 9, &d), WTL_ERR_ARG, "5 channels");
   assert_null(l);
   wtl_samples_release(s);
 }
