@@ -38,7 +38,7 @@ static wtl_tensor *tensor_field(lua_State *L, int idx, const char *what, const c
 
 static int integer_field(lua_State *L, int idx, const char *what, const char *key, int def) {
   lua_Number v = wl_opt_number(L, idx, what, key, def);
-  if (v != (lua_Number)(int)v || v < INT_MIN || v > INT_MAX) wl_error(L, "%s: %s must be an integer", what, key);
+  if (!(v >= INT_MIN && v <= INT_MAX) || v != (lua_Number)(int)v) wl_error(L, "%s: %s must be an integer", what, key);
   return (int)v;
 }
 
@@ -298,7 +298,7 @@ static const wl_class names_class = { .name = "names", .release = names_release,
 static int csv_samples(lua_State *L) {
   static const char *const names[] = { "header", "label", "pixels", NULL };
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   wtl_tensor *x = NULL, *y = NULL;
   luaL_checktype(L, 2, LUA_TTABLE);
   wl_check_options(L, 2, "csv_samples", names, false);
@@ -329,7 +329,7 @@ static int csv_samples(lua_State *L) {
 
 static int save_image(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   wtl_status s = wtl_image_save(c->core, path, wl_check_obj(L, 2, &wl_tensor_class), (int)luaL_optinteger(L, 3, 90),
                                 lua_isnoneornil(L, 4) || lua_toboolean(L, 4));
   if (s != WTL_OK) return wl_world(L, c, s);
