@@ -388,6 +388,9 @@ test("images are saved and read again", function()
   off{ quality = 20 }
   check(#slurp(path "d.jpg") < size)
   check((again("e.jpeg", grey, { quality = 100 }, 1):to "f32" - grey:to "f32"):abs():max() <= 8)
+  local large = (wattle.rand{ 300, 300 } * 255):to "u8" -- noise, more than is written at once
+  check((again("f.jpg", large, { quality = 100 }, 1):to "f32" - large:to "f32"):abs():max() <= 8)
+  check(#slurp(path "f.jpg") > 65536, #slurp(path "f.jpg"))
   raises(function() data.save_image(path "a.bmp", image) end, "must end in .jpg, .jpeg or .png")
   raises(function() data.save_image(path "a.png", image:to "f32") end, "u8 is needed")
   raises(function() data.save_image(path "a.png", wattle.zeros{ 2, 4, 4, dtype = "u8" }) end, "%[2,4,4%]")
