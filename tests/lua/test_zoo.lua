@@ -18,8 +18,7 @@ local classes = 10
 
 -- Under a sanitizer: one of each family, the smallest.
 local sanitized = (os.getenv "WATTLE_SANITIZE" or "") ~= "" or os.getenv "WATTLE_EMULATOR" and os.getenv "WATTLE_EMULATOR" ~= ""
-local small = { resnet18 = true, mobilenet_v2 = true, convnext_tiny = true, googlenet = true, densenet121 = true,
-                efficientnet_b0 = true }
+local small = { mobilenet_v2 = true, googlenet = true, densenet121 = true, efficientnet_b0 = true }
 
 -- Largest error allowed in each section of a fixture, norm-relative.
 local bounds = { eval_logits = 1e-10, logits = 1e-10, loss = 1e-10, gradient = 1e-8, statistics = 1e-10 }
@@ -185,16 +184,19 @@ for _, case in ipairs(cases) do
     local plan <close> = build(case, "f64"):compile{ input = input_of(case), loss = "cross_entropy", dtype = "f64",
                                                      backend = "reference", keep_values = true }
     plan:step(batch(case, "f64"))
-    local forward, backward, rows = 0, 0, plan:agree "auto"
+    local forward, backward, cancelling, rows = 0, 0, 0, plan:agree "auto"
     check(#rows > 0, "no ops were compared")
     for _, row in ipairs(rows) do
       local what = ("%s %s on %s (%s)"):format(row.name, row.op, row.provider, row.impl)
       check(row.forward_err <= 1e-5, ("%s: forward is %.2e off"):format(what, row.forward_err))
       check(row.backward_err <= math.max(1e-4, 64 * row.rounding_err),
             ("%s: backward is %.2e off, rounding alone %.2e"):format(what, row.backward_err, row.rounding_err))
-      forward, backward = math.max(forward, row.forward_err), math.max(backward, row.backward_err)
+      forward = math.max(forward, row.forward_err)
+      if row.backward_err <= 1e-4 then backward = math.max(backward, row.backward_err) else cancelling = cancelling + 1 end
     end
-    print(("  %-16s %d ops: forward %.1e  backward %.1e  %.1f s"):format(case.name, #rows, forward, backward, core.now() - began))
+    check(cancelling <= #rows // 8, ("%d of %d ops have gradients that cancel"):format(cancelling, #rows))
+    print(("  %-16s %d ops: forward %.1e  backward %.1e, %d sums that cancel  %.1f s"):format(
+      case.name, #rows, forward, backward, cancelling, core.now() - began))
     collectgarbage()
   end)
 
