@@ -80,7 +80,8 @@ wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value) {
 }
 
 wtl_status wtl_param_adopt(wtl_param *p, wtl_tensor *value) {
-  bool alone = atomic_load(&value->storage->refs) == 1 && !value->storage->free_fn;
+  bool alone = atomic_load(&value->storage->refs) == 1 && !value->storage->free_fn && /* and no parameter has it already: */
+               atomic_load(&value->refs) == 1 && value->data == (char *)value->storage->data;
   if (!alone || !wtl_tensor_contiguous(value) || wtl_tensor_dtype(value) != wtl_tensor_dtype(p->value) ||
       !wtl_shape_equal(wtl_tensor_shape(value), wtl_tensor_shape(p->value)))
     return wtl_param_assign(p, value);

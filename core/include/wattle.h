@@ -405,9 +405,11 @@ wtl_status wtl_plan_profile_row(const wtl_plan *p, int i, wtl_profile_row *out);
  * the whole gradient's norm. */
 typedef struct wtl_agree_row {
   const char *name, *op, *provider, *impl;
-  double forward_err, backward_err;
-  double rounding_err; /* where backward_err is: what rounding the op's inputs to f32 does to the gradient, all else in f64;
-                          near or above backward_err where a gradient is the small rest of a sum, and none could do better */
+  double forward_err, backward_err; /* backward_err: the largest gradient_err, 0 without a gradient */
+  int gradients;                    /* of how many of the op's inputs there is one, in the inputs' order */
+  double gradient_err[WTL_MAX_IN];
+  double rounding_err[WTL_MAX_IN]; /* what rounding the op's inputs to f32 does to that gradient, all else in f64; near or
+                                      above gradient_err where it is the small rest of a sum, and none could do better */
 } wtl_agree_row;
 typedef void (*wtl_agree_fn)(void *arg, const wtl_agree_row *row);
 wtl_status wtl_plan_agree(wtl_plan *p, const char *backend, wtl_agree_fn fn, void *arg);
@@ -462,11 +464,11 @@ typedef struct wtl_meta { wtl_ctx *ctx; char **s; int64_t n; } wtl_meta;
 wtl_status wtl_safetensors_load_meta(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 void wtl_meta_free(wtl_meta *m); /* a zeroed one too */
 
-/* A .npy file, one array, under the name "data" (load appends to out), and .npz, arrays by name, stored or deflated. Of NumPy's
+/* A .npy file, one array, under the name "data", and .npz, arrays by name, stored or deflated. Of NumPy's
  * types, f4 f8 f2 i8 i4 u1 are as they are, b1 becomes u8, i1 i2 u2 i32, u4 i64; either byte order; arrays by columns come
  * out by rows. Files of other types (objects, text, structures ...) are WTL_ERR_UNSUPPORTED. Written with the version, the
  * alignment and the bytes that NumPy has; .npz members are stored; bf16, which NumPy lacks, is WTL_ERR_DTYPE. */
-wtl_status wtl_npy_load(wtl_ctx *ctx, const char *path, wtl_dict *out);
+wtl_status wtl_npy_load(wtl_ctx *ctx, const char *path, wtl_dict *out); /* out: initialised and empty */
 wtl_status wtl_npy_save(wtl_ctx *ctx, const char *path, wtl_tensor *t);
 wtl_status wtl_npz_load(wtl_ctx *ctx, const char *path, wtl_dict *out); /* out: initialised and empty */
 wtl_status wtl_npz_save(wtl_ctx *ctx, const char *path, const wtl_dict *d);
@@ -480,16 +482,18 @@ wtl_status wtl_npz_save(wtl_ctx *ctx, const char *path, const wtl_dict *d);
 wtl_status wtl_pth_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 
 /* A file of tensors in any format that is known, told by its content, whatever its name: safetensors, .pth, .npz,
- * .npy. out: initialised and empty; meta: string pairs, as above. */
+ * .npy. out: initialised and empty; meta: string pairs, as above. WTL_ERR_IO, WTL_ERR_FORMAT (damaged, or none of
+ * these) and WTL_ERR_UNSUPPORTED (sound, but not to be had here) name the file. */
 wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *meta);
 /* Written as the path's end says: .npz, .npy (one tensor), .safetensors, which is also what any other name gets unless it
  * ends in the name of a format that is not written (.pth, .h5, ...: WTL_ERR_ARG). Only safetensors keeps meta; for the others
  * it must be empty. */
 wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta);
 
-/* A JPEG or PNG file (told by content) as u8 [C,H,W], turned as its EXIF orientation says. channels 1 (ITU-R 601 luma) or 3
- * (RGB; alpha is dropped, CMYK converted): the pixels of Pillow 9.4's ImageOps.exif_transpose(image).convert("L" or "RGB").
- * At most 2^28 pixels and 10^6 a side. WTL_ERR_FORMAT: neither of the two, cut off or corrupt. */
+/* A JPEG or PNG file (told by content) as u8 [C,H,W], turned as its EXIF orientation says. channels 1 (ITU-R 601
+ * luma) or 3 (RGB; alpha is dropped, CMYK converted): the pixels of Pillow 9.4's
+ * ImageOps.exif_transpose(image).convert("L" or "RGB"). At most 2^28 pixels and 10^6 a side. WTL_ERR_FORMAT: neither
+ * of the two, cut off or corrupt; WTL_ERR_UNSUPPORTED: a JPEG with arithmetic coding. */
 wtl_status wtl_image_load(wtl_ctx *ctx, const char *path, int channels, wtl_tensor **out);
 /* u8 [C,H,W] scaled to [C,height,width] as Pillow's Image.resize does, bit for bit: bilinear and bicubic are antialiased
  * (the filter widens with the reduction). box: left, top, right, bottom of the part that is taken, in pixels, fractions
@@ -538,8 +542,9 @@ wtl_status wtl_transform_draw(wtl_ctx *ctx, const wtl_transform *step, int n, co
  * it open. The steps are not checked. */
 bool wtl_transform_size(const wtl_transform *step, int n, int *height, int *width);
 
-/* Samples with labels (u8 or i64 [N], retained): a tensor's (retained): u8 images [N,H,W] or [N,C,H,W], C <= 4, or f32 [N,...]; or
- * files' (paths are copied), decoded as wtl_image_load does. */
+/* Samples with labels (u8 or i64 [N], retained): a tensor's (retained): u8 images [N,H,W] or [N,C,H,W], C <= 4, or
+ * f32 [N,...]; or files' (paths are copied), decoded as wtl_image_load does with channels 1 or 3. Values and labels
+ * must be contiguous. WTL_ERR_DTYPE, WTL_ERR_SHAPE (labels are not N, too), WTL_ERR_ARG. */
 typedef struct wtl_samples wtl_samples;
 wtl_status wtl_samples_of_tensors(wtl_ctx *ctx, wtl_tensor *values, wtl_tensor *labels, wtl_samples **out);
 wtl_status wtl_samples_of_files(wtl_ctx *ctx, const char *const *path, int64_t n, wtl_tensor *labels, int channels, wtl_samples **out);
@@ -553,7 +558,7 @@ typedef struct wtl_loader_options {
   int n_step;
   int height, width;         /* of a finished sample of a file, where the steps leave it open */
   const int64_t *index;      /* which samples, in this order; copied */
-  int64_t n, batch_size;
+  int64_t n, batch_size;     /* of index; of samples in a batch, at least 1 */
   bool drop_last;            /* no last batch that is not full */
   int workers;               /* 0: the context's threads make a batch when it is asked for; else so many threads, at most 256, */
   int prefetch;              /* that fill room for so many batches (1 to 64) ahead */
@@ -575,8 +580,10 @@ wtl_status wtl_loader_next(wtl_loader *l, wtl_tensor **x, wtl_tensor **y);
 int64_t wtl_loader_skipped(const wtl_loader *l);
 wtl_status wtl_loader_skip(const wtl_loader *l, int64_t i, int64_t *sample, const char **reason);
 
-/* A u8 image [H,W], [1,H,W] or [3,H,W] (RGB) to a file: JPEG where path ends in .jpg or .jpeg (quality 1 to 100; colour
- * subsampled 4:2:0), PNG where it ends in .png. Written beside and renamed; sync: on the disk before it returns. */
+/* A contiguous u8 image [H,W], [1,H,W] or [3,H,W] (RGB), at most 65500 pixels a side, to a file: JPEG where path ends
+ * in .jpg or .jpeg (quality 1 to 100; colour subsampled 4:2:0), PNG where it ends in .png. Written beside and
+ * renamed; sync: on the disk before it returns. WTL_ERR_DTYPE, WTL_ERR_SHAPE and WTL_ERR_ARG for what is none of
+ * these. */
 wtl_status wtl_image_save(wtl_ctx *ctx, const char *path, const wtl_tensor *image, int quality, bool sync);
 
 /* n files of CIFAR's binary version, one after another: images u8 [N,3,32,32], labels u8 [N]. WTL_ERR_FORMAT: a file that has
