@@ -30,6 +30,13 @@ static int edit_distance(const char *a, const char *b) {
   return row[la % 3][lb];
 }
 
+const char *wl_path(lua_State *L, int idx) {
+  size_t n;
+  const char *path = luaL_checklstring(L, idx, &n);
+  luaL_argcheck(L, strlen(path) == n, idx, "a path that holds a NUL byte");
+  return path;
+}
+
 const char *wl_nearest(const char *word, const char *const *name, int n) {
   const char *best = NULL;
   int least = (int)strlen(word) / 3 + 2; /* farther than this is another word */

@@ -129,6 +129,8 @@ int wl_errno(lua_State *L, const char *what, const char *path, int e); /* nil, "
 
 /* ---- arguments: args.c ----------------------------------------------------------------------- */
 
+/* The path at idx; one with a NUL byte, which C would cut there, is an error. */
+const char *wl_path(lua_State *L, int idx);
 /* The nearest of n names by edit distance, or NULL if none is near. */
 const char *wl_nearest(const char *word, const char *const *name, int n);
 /* Raises "what: unknown kind 'word'; did you mean 'x'?" or, with nothing near, lists the names. */

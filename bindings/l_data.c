@@ -9,7 +9,7 @@
 
 static int idx(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   lua_Integer max = luaL_optinteger(L, 2, 0);
   wtl_tensor *t = NULL;
   luaL_argcheck(L, max >= 0, 2, "negative size");
@@ -83,10 +83,22 @@ static const char *whole_string(lua_State *L, int idx, const char *what) {
   return s;
 }
 
-/* Pushes userdata with the table's string keys, sorted; *n is how many. The strings live as long as the table. */
-static const char **sorted_keys(lua_State *L, int table, const char *what, lua_Integer *n) {
+/* A key that is neither a name nor a place in the list: what stands under it would be left out. */
+static void refuse_key(lua_State *L, int idx, const char *what, lua_Integer listed) {
+  lua_Integer i = lua_isinteger(L, idx) ? lua_tointeger(L, idx) : 0;
+  if (i >= 1 && i <= listed) return;
+  lua_pushvalue(L, idx); /* tolstring may not change the key itself */
+  wl_error(L, "%s: the key %s is not a name", what, luaL_tolstring(L, -1, NULL));
+}
+
+/* Pushes userdata with the table's string keys, sorted; *n is how many. The strings live as long as the table. The only
+ * other keys are 1 to `listed`. */
+static const char **sorted_keys(lua_State *L, int table, const char *what, lua_Integer listed, lua_Integer *n) {
   *n = 0;
-  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) *n += lua_type(L, -2) == LUA_TSTRING;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+    if (lua_type(L, -2) == LUA_TSTRING) ++*n;
+    else refuse_key(L, -2, what, listed);
+  }
   const char **key = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *key, 0);
   lua_Integer i = 0;
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
@@ -98,10 +110,10 @@ static const char **sorted_keys(lua_State *L, int table, const char *what, lua_I
 /* Reads name -> tensor in the order of 1..n if names stand there, else sorted by name. Pushes the dict's box. */
 static dict_box check_dict(lua_State *L, int table, const char *what) {
   wl_ctx *c = wl_ctx_of(L);
-  lua_Integer n, listed = (lua_Integer)lua_rawlen(L, table);
   luaL_checktype(L, table, LUA_TTABLE);
+  lua_Integer n, listed = (lua_Integer)lua_rawlen(L, table);
   dict_box d = dict_new(L, c);
-  const char **key = sorted_keys(L, table, what, &n);
+  const char **key = sorted_keys(L, table, what, listed, &n);
   if (listed > 0 && listed != n)
     wl_error(L, "%s: the dict lists %I names but holds %I tensors", what, listed, n);
   for (lua_Integer i = 0; i < n; i++) {
@@ -129,7 +141,7 @@ static const wl_class meta_class = { .name = "metadata", .release = meta_release
 
 static int load(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   dict_box d = dict_new(L, c);
   wl_box *mb = wl_box_new(L, c, &meta_class);
   wtl_meta *m = (wtl_meta *)(mb + 1);
@@ -163,13 +175,13 @@ typedef wtl_status (*save_fn)(wtl_ctx *ctx, const char *path, const wtl_dict *d,
 
 static int save_with(lua_State *L, save_fn fn) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1), **meta = NULL;
+  const char *path = wl_path(L, 1), **meta = NULL;
   lua_settop(L, 3);
   dict_box d = check_dict(L, 2, "save");
   if (!lua_isnil(L, 3)) {
     lua_Integer n;
     luaL_checktype(L, 3, LUA_TTABLE);
-    const char **key = sorted_keys(L, 3, "save", &n);
+    const char **key = sorted_keys(L, 3, "save", 0, &n);
     meta = lua_newuserdatauv(L, (size_t)(2 * n + 1) * sizeof *meta, 0);
     for (lua_Integer i = 0; i < n; i++) {
       if (lua_getfield(L, 3, key[i]) != LUA_TSTRING) return wl_error(L, "save: metadata '%s' is not a string", key[i]);
@@ -207,7 +219,7 @@ static int sha256_dict(lua_State *L) {
 static int sha256_file(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
   char hex[65];
-  wtl_status s = wtl_sha256_file(c->core, luaL_checkstring(L, 1), hex);
+  wtl_status s = wtl_sha256_file(c->core, wl_path(L, 1), hex);
   if (s != WTL_OK) return wl_world(L, c, s);
   lua_pushstring(L, hex);
   return 1;
@@ -223,7 +235,7 @@ static int all_finite(lua_State *L) {
 static int write_file(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
   size_t n;
-  const char *path = luaL_checkstring(L, 1), *data = luaL_checklstring(L, 2, &n);
+  const char *path = wl_path(L, 1), *data = luaL_checklstring(L, 2, &n);
   wtl_status s = wtl_file_write(c->core, path, data, n);
   if (s != WTL_OK) return wl_world(L, c, s);
   lua_pushboolean(L, true);
@@ -236,7 +248,7 @@ static void appender_release(wl_box *b) {
 
 static int appender(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1), *header = luaL_checkstring(L, 2);
+  const char *path = wl_path(L, 1), *header = luaL_checkstring(L, 2);
   wtl_appender *a = NULL;
   wl_box *b = wl_box_new(L, c, &wl_appender_class);
   wtl_status s = wtl_appender_open(c->core, path, header, &a);
@@ -263,7 +275,7 @@ static const wl_class lock_class = { .name = "lock", .release = lock_release };
 
 static int lock(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *folder = luaL_checkstring(L, 1);
+  const char *folder = wl_path(L, 1);
   wtl_lock *k = NULL;
   wl_box *b = wl_box_new(L, c, &lock_class);
   wtl_status s = wtl_lock_open(c->core, folder, &k);
@@ -301,7 +313,7 @@ static wtl_status on_csv_row(void *arg, int64_t row, const char *const *field, c
 
 static int csv_read(lua_State *L) {
   wl_ctx *c = wl_ctx_of(L);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   luaL_checkstack(L, 8, "csv_read");
   lua_newtable(L);
   csv_row r = { .L = L, .table = lua_gettop(L) };

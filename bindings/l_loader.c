@@ -327,16 +327,6 @@ static int csv_samples(lua_State *L) {
   return 3;
 }
 
-static int save_image(lua_State *L) {
-  wl_ctx *c = wl_ctx_of(L);
-  const char *path = wl_path(L, 1);
-  wtl_status s = wtl_image_save(c->core, path, wl_check_obj(L, 2, &wl_tensor_class), (int)luaL_optinteger(L, 3, 90),
-                                lua_isnoneornil(L, 4) || lua_toboolean(L, 4));
-  if (s != WTL_OK) return wl_world(L, c, s);
-  lua_pushboolean(L, true);
-  return 1;
-}
-
 /* ---- the list ----------------------------------------------------------------------------------------- */
 
 static const wl_fn loader_methods[] = {
@@ -369,8 +359,6 @@ static const wl_fn core[] = {
     "(path, {label =, header = true, pixels = false}) -> values, labels, names or nil, message, code",
     "A CSV file of numbers and a label's column (its name, or its number from 1): values (N,F) f32, or u8 where they are pixels; "
     "labels i64 (N), names: label k is names[k + 1], in the order of the file." },
-  { "save_image", save_image, "(path, image, quality = 90, sync = true) -> true or nil, message, code",
-    "See data.save_image." },
   { NULL, NULL, NULL, NULL }
 };
 

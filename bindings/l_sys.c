@@ -134,7 +134,7 @@ static bool is_folder(const char *path) {
 }
 
 static int make_folder(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   char part[WL_PATH_MAX];
   size_t n = strlen(path);
   if (n == 0 || n >= sizeof part) return wl_errno(L, "mkdir", path, n ? ENAMETOOLONG : ENOENT);
@@ -151,7 +151,7 @@ static int make_folder(lua_State *L) {
 
 static int exists(lua_State *L) {
   struct stat st;
-  bool found = stat(luaL_checkstring(L, 1), &st) == 0;
+  bool found = stat(wl_path(L, 1), &st) == 0;
   lua_pushboolean(L, found);
   if (!found) return 1;
   lua_pushstring(L, S_ISDIR(st.st_mode) ? "directory" : S_ISREG(st.st_mode) ? "file" : "other");
@@ -184,7 +184,7 @@ static void sort_list(lua_State *L, int n) {
 }
 
 static int list_folder(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   wl_box *hold = wl_hold(L, wl_ctx_of(L), close_folder);
   DIR *d = opendir(path);
   int n = 0;
@@ -203,7 +203,7 @@ static int list_folder(lua_State *L) {
 }
 
 static int remove_path(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = wl_path(L, 1);
   if (remove(path) != 0) return wl_errno(L, "remove", path, errno);
   lua_pushboolean(L, true);
   return 1;
