@@ -157,8 +157,8 @@ wtl_status wtl_decoder_read(wtl_decoder *d, const char *path, unsigned char **by
   } else if (b.cap > (size_t)st.st_size || wtl_block_need(d, &b, (size_t)(st.st_size + st.st_size / 4) + 1)) {
     *n = (size_t)st.st_size;
     code = wtl_read_at(fd, b.p, *n, 0);
-    s = code == 0 ? WTL_OK : code == WTL_TOO_SHORT ? wtl_decoder_fail(d, WTL_ERR_IO, "it became shorter while it was read") :
-        fail_io(d, "cannot be read", code);
+    s = code == 0 ? WTL_OK : code != WTL_TOO_SHORT ? fail_io(d, "cannot be read", code) :
+        wtl_decoder_fail(d, WTL_ERR_IO, "it became shorter while it was read");
   }
   *bytes = b.p;
   *cap = b.cap;
@@ -212,6 +212,14 @@ static wtl_status resize_planes(wtl_decoder *d, const wtl_tensor *in, const doub
   return s == WTL_OK ? s : wtl_fail(d->ctx, s, "%s", d->message);
 }
 
+static wtl_status check_resize(wtl_decoder *d, const int64_t *from, int64_t height, int64_t width) {
+  WTL_TRY(wtl_check_size(d, "resize: the image", (uint64_t)from[2], (uint64_t)from[1]));
+  if (height < 1 || width < 1)
+    return wtl_decoder_fail(d, WTL_ERR_ARG, "resize: size %lldx%lld; both must be at least 1", (long long)height,
+                            (long long)width);
+  return wtl_check_size(d, "resize: the result", (uint64_t)width, (uint64_t)height);
+}
+
 wtl_status wtl_image_resize(wtl_ctx *ctx, const wtl_tensor *image, const double box[4], int64_t height, int64_t width,
                             wtl_filter f, wtl_tensor **out) {
   const wtl_shape *shape = wtl_tensor_shape(image);
@@ -223,9 +231,7 @@ wtl_status wtl_image_resize(wtl_ctx *ctx, const wtl_tensor *image, const double 
   if (shape->ndim != 3 || wtl_shape_numel(shape) == 0)
     return wtl_fail(ctx, WTL_ERR_SHAPE, "resize: the image is %s; (C,H,W) is needed, none of them 0", wtl_shape_text(shape, text, sizeof text));
   WTL_TRY(wtl_decoder_create(ctx, &d));
-  wtl_status s = wtl_check_size(d, "resize: the image", (uint64_t)shape->size[2], (uint64_t)shape->size[1]);
-  if (s == WTL_OK) s = height < 1 || width < 1 ? wtl_decoder_fail(d, WTL_ERR_ARG, "resize: size %lldx%lld; both must be at least 1", (long long)height, (long long)width) :
-                       wtl_check_size(d, "resize: the result", (uint64_t)width, (uint64_t)height);
+  wtl_status s = check_resize(d, shape->size, height, width);
   if (s != WTL_OK) {
     s = wtl_fail(ctx, WTL_ERR_ARG, "%s", d->message);
     goto out;
