@@ -47,7 +47,7 @@ void onednn_prim_destroy(onednn_prim *p);
 
 wtl_status onednn_bind_conv2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_depthwise(onednn_engine *e, wtl_bind *b, wtl_kernel **out); /* a convolution with as many groups as channels */
-wtl_status onednn_bind_conv_small(onednn_engine *e, wtl_bind *b, wtl_kernel **out); /* for outputs of a few pixels */
+wtl_status onednn_bind_conv_small(onednn_engine *e, wtl_bind *b, wtl_kernel **out); /* outputs of a few pixels, and what oneDNN is slow at */
 wtl_status onednn_bind_batch_norm(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_max_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
 wtl_status onednn_bind_avg_pool2d(onednn_engine *e, wtl_bind *b, wtl_kernel **out);
