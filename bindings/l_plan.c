@@ -346,7 +346,8 @@ static int plan_profile(lua_State *L) {
 /* Rows of agree are kept in C until the core has returned: Lua's errors may not cross it. */
 typedef struct agree_row {
   char name[WTL_NAME_MAX], op[32], provider[32], impl[64];
-  double forward_err, backward_err, rounding_err;
+  double forward_err, backward_err, gradient_err[WTL_MAX_IN], rounding_err[WTL_MAX_IN];
+  int gradients;
 } agree_row;
 typedef struct agree_rows { agree_row *row; int n, cap; bool full; } agree_rows;
 
@@ -366,7 +367,19 @@ static void add_row(void *arg, const wtl_agree_row *from) {
   snprintf(to->impl, sizeof to->impl, "%s", from->impl ? from->impl : "");
   to->forward_err = from->forward_err;
   to->backward_err = from->backward_err;
-  to->rounding_err = from->rounding_err;
+  to->gradients = from->gradients;
+  memcpy(to->gradient_err, from->gradient_err, sizeof to->gradient_err);
+  memcpy(to->rounding_err, from->rounding_err, sizeof to->rounding_err);
+}
+
+static void push_gradients(lua_State *L, const agree_row *row) {
+  lua_createtable(L, row->gradients, 0);
+  for (int k = 0; k < row->gradients; k++) {
+    lua_createtable(L, 0, 2);
+    set_number(L, "err", row->gradient_err[k]);
+    set_number(L, "rounding_err", row->rounding_err[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
 }
 
 static int plan_agree(lua_State *L) {
@@ -380,14 +393,15 @@ static int plan_agree(lua_State *L) {
   if (a.full) return wl_error(L, "agree: out of memory");
   lua_createtable(L, a.n, 0);
   for (int i = 0; i < a.n; i++) {
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 7);
     set_string(L, "name", a.row[i].name);
     set_string(L, "op", a.row[i].op);
     set_string(L, "provider", a.row[i].provider);
     set_string(L, "impl", a.row[i].impl);
     set_number(L, "forward_err", a.row[i].forward_err);
     set_number(L, "backward_err", a.row[i].backward_err);
-    set_number(L, "rounding_err", a.row[i].rounding_err);
+    push_gradients(L, &a.row[i]);
+    lua_setfield(L, -2, "gradients");
     lua_rawseti(L, -2, i + 1);
   }
   wl_box_close(hold);
@@ -429,8 +443,9 @@ static const wl_fn methods[] = {
     "backward, calls, time_us, flops, bytes." },
   { "agree", plan_agree, "(backend?) -> {rows}",
     "Each node of an f64 plan (keep_values = true, one step run) run alone in f32 through the backend, fed "
-    "the recorded values: name, op, provider, impl, forward_err, backward_err (norm-relative), and "
-    "rounding_err, what rounding the op's inputs to f32 alone does to that gradient in f64." },
+    "the recorded values: name, op, provider, impl, forward_err, backward_err (norm-relative, the worst gradient's), "
+    "and gradients, a list with one {err =, rounding_err =} for each input's: rounding_err is what rounding the "
+    "op's inputs to f32 alone does to it in f64." },
   { NULL, NULL, NULL, NULL }
 };
 

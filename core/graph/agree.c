@@ -127,7 +127,6 @@ static wtl_status compare_forward(agree_node *a, wtl_agree_row *row) {
 static wtl_status compare_backward(agree_node *a, double floor, wtl_agree_row *row) {
   wtl_tensor *want[WTL_MAX_IN] = { NULL }, *near[WTL_MAX_IN] = { NULL };
   wtl_step step;
-  double err, least;
   WTL_TRY(wtl_plan_step(a->plan, &a->target, a->target ? 1 : 0, &step));
   wtl_status s = exact_gradients(a, false, want);
   if (s == WTL_OK) s = exact_gradients(a, true, near);
@@ -135,9 +134,11 @@ static wtl_status compare_backward(agree_node *a, double floor, wtl_agree_row *r
     wtl_tensor *got = NULL;
     if (!want[k]) continue;
     s = wtl_plan_param_gradient(a->plan, a->param[k], &got);
-    if (s == WTL_OK) s = relative_error(got, want[k], floor, &err);
-    if (s == WTL_OK) s = relative_error(near[k], want[k], floor, &least);
-    if (s == WTL_OK && !(err <= row->backward_err)) row->backward_err = err, row->rounding_err = least; /* NaN: worst */
+    double *err = &row->gradient_err[row->gradients], *rounding = &row->rounding_err[row->gradients];
+    if (s == WTL_OK) s = relative_error(got, want[k], floor, err);
+    if (s == WTL_OK) s = relative_error(near[k], want[k], floor, rounding);
+    if (s == WTL_OK) row->gradients++;
+    if (s == WTL_OK && !(*err <= row->backward_err)) row->backward_err = *err; /* NaN too */
     wtl_tensor_release(got);
   }
   for (int k = 0; k < WTL_MAX_IN; k++) wtl_tensor_release(want[k]), wtl_tensor_release(near[k]);
