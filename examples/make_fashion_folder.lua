@@ -1,29 +1,15 @@
 -- Writes Fashion-MNIST as a folder of JPEGs by class, the way one's own photographs would lie: DIR/train/Bag/00042.jpg,
 -- DIR/val/..., in colour and three times as large. wattle.data.folder reads it.
---   wattle make_fashion_folder.lua [DIR = fashion] [IMAGES A CLASS = 20] [SIDE = 84]
+--   wattle make_fashion_folder.lua [DIR = fashion] [IMAGES A CLASS = 30] [SIDE = 84]
 
 local wattle = require "wattle"
 local core, data = wattle.core, wattle.data
 
-local dir, per_class, side = arg[1] or "fashion", math.tointeger(arg[2] or 20), math.tointeger(arg[3] or 84)
+local dir, per_class, side = arg[1] or "fashion", math.tointeger(arg[2] or 30), math.tointeger(arg[3] or 84)
 if not (per_class and per_class >= 1 and side and side >= 1) then
   error("make_fashion_folder.lua: images a class and side must be positive integers", 0)
 end
-local sets = data.fashion_mnist()
-if not sets then -- not installed: grey stripes, one pattern a class, so that what follows can still be tried
-  io.stderr:write "Fashion-MNIST is not installed (Debian's package dataset-fashion-mnist); writing stripes instead\n"
-  local images, labels = {}, {}
-  for i = 1, 10 * per_class * 2 do
-    local row = {}
-    for x = 1, 28 do row[x] = (x // (i % 10 + 1) + i // 10) % 2 * 200 + i % 50 end
-    images[i], labels[i] = {}, i % 10
-    for y = 1, 28 do images[i][y] = row end
-  end
-  local classes = {}
-  for c = 1, 10 do classes[c] = "stripes" .. c end
-  local all = data.tensors{ images = wattle.tensor(images, "u8"), labels = wattle.tensor(labels, "u8"), classes = classes }
-  sets = { train = all, test = all }
-end
+local sets = assert(data.fashion_mnist())
 
 -- The first images of each class, grey in all three channels.
 local function write(set, part, most)
@@ -46,5 +32,5 @@ local function write(set, part, most)
   return written
 end
 
-local train, val = write(sets.train, "train", per_class), write(sets.test, "val", math.max(1, per_class // 4))
+local train, val = write(sets.train, "train", per_class), write(sets.test, "val", math.max(1, per_class // 2))
 print(("%s: %d images to train on, %d to validate"):format(dir, train, val))
