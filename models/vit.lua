@@ -143,7 +143,7 @@ local function translate(name)
                             "^encoder%.layers%.encoder_layer_(%d+)%.(.*)$" } do
     local layer, part = (path or ""):match(pattern)
     if layer then
-      local prefix = ("encoder.layers.encoder_layer_%d."):format(layer)
+      local prefix = "encoder.layers.encoder_layer_" .. layer .. "."
       if part == "attn.qkv" then return prefix .. "self_attention.in_proj_" .. last end
       if thirds[part] then return { name = prefix .. "self_attention.in_proj_" .. last, rows = { thirds[part], 3 } } end
       return parts[part] and prefix .. parts[part] .. "." .. last

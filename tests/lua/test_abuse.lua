@@ -56,3 +56,68 @@ test("a window is copied, also when nothing else looks at its memory any more", 
   window:fill_(0)
   equal(l.weight:tensor():tolist(), { { 1.0, 2.0, 3.0 }, { 4.0, 5.0, 6.0 } })
 end)
+
+-- ---- weights that are not what they seem -------------------------------------------------------------------------
+
+local published = models.create("resnet18", { num_classes = 3, seed = 1 }):state_dict()
+
+-- models.create of resnet18 with the published weights, but for changes: name -> tensor, or false to leave it out.
+local function create(changes, o)
+  local dict = {}
+  for _, name in ipairs(published) do dict[name] = published[name] end
+  for name, tensor in pairs(changes) do dict[name] = tensor or nil end
+  assert(wattle.save(path, dict))
+  o = o or {}
+  o.num_classes, o.pretrained = o.num_classes or 3, path
+  return models.create("resnet18", o)
+end
+
+local function refuses(says, changes, o)
+  local model, message, code = create(changes, o)
+  check(not model, "it was taken")
+  check(message:find(path, 1, true) == 1 and message:find(says, 1, true), message)
+  check(not message:find "%.lua:", message)
+  equal(code, "format")
+end
+
+local stem = published["conv1.weight"]
+
+test("numbers that become infinite as f32 are refused as infinities are", function()
+  refuses("layer1.0.conv1.weight holds NaN or infinity as f32",
+          { ["layer1.0.conv1.weight"] = wattle.zeros{ 64, 64, 3, 3 }:to "f64":fill_(1e300) })
+  refuses("conv1.weight holds NaN or infinity", { ["conv1.weight"] = stem:to "f64":fill_(1e300) }, { in_channels = 1 })
+  refuses("conv1.weight holds NaN or infinity", { ["conv1.weight"] = stem:clone():fill_(3e38) }, { in_channels = 1 })
+  check(create{ ["layer1.0.conv1.weight"] = published["layer1.0.conv1.weight"]:to "f64" })
+  local huge = wattle.zeros{ 2, 3 }:to "f64":fill_(-1e39)
+  raises(function() linear():load_state_dict{ weight = huge } end, "weight holds NaN or infinity as f32")
+  linear():to "f64":load_state_dict{ weight = huge }
+end)
+
+test("integers are no weights", function()
+  refuses("does not fit resnet18: integers instead of weights under conv1.weight, bn1.weight",
+          { ["conv1.weight"] = stem:to "i32", ["bn1.weight"] = published["bn1.weight"]:to "u8" })
+  check(create{ ["bn1.num_batches_tracked"] = wattle.tensor({ 5 }, "i64"):view{} })
+end)
+
+test("a first convolution without channels is another model's", function()
+  refuses("conv1.weight is [64,3,7,7] in the model and [64,0,7,7] in the dict",
+          { ["conv1.weight"] = wattle.zeros{ 64, 0, 7, 7 } })
+end)
+
+test("a name that nobody could mean", function()
+  assert(wattle.save(path, { ["blocks.99999999999999999999.attn.qkv.weight"] = x }))
+  local model, message, code = models.create("vit_b_16", { pretrained = path, num_classes = 2, image_size = 32 })
+  check(not model and code == "format" and message:find("does not fit vit_b_16", 1, true), message)
+end)
+
+test("two of a file's tensors for one parameter", function()
+  assert(wattle.save(path, { cls_token = wattle.zeros{ 1, 1, 768 }, class_token = wattle.ones{ 1, 1, 768 } }))
+  local model, message, code = models.create("vit_b_16", { pretrained = path, num_classes = 2, image_size = 32 })
+  equal({ model, code }, { nil, "format" })
+  check(message:find("does not fit vit_b_16: two of its tensors would be called class_token", 1, true), message)
+end)
+
+test("a seed that is no integer is told as such", function()
+  raises(function() models.create("resnet18", { seed = "x" }) end, "models.create resnet18: seed must be an integer, got x")
+  raises(function() models.create("resnet18", { seed = 1.5 }) end, "seed must be an integer, got 1.5")
+end)

@@ -84,6 +84,9 @@ local function complete(name, options, family)
     where.raise("models.create %s: pretrained must be the path of a file of weights, not %s; nothing is downloaded", name,
                 type(path))
   end
+  if seed ~= nil and math.type(seed) ~= "integer" then
+    where.raise("models.create %s: seed must be an integer, got %s", name, tostring(seed))
+  end
   for key, default in pairs(sizes) do
     if own[key] == nil then own[key] = (family.defaults or sizes)[key] or default end
     if math.type(own[key]) ~= "integer" or own[key] < 1 then

@@ -9,6 +9,8 @@ local where = require "wattle.where"
 
 local weights = {}
 
+local floats = { f32 = true, f64 = true, f16 = true, bf16 = true }
+
 local function listed(names)
   local more = #names > 4 and (" and %d more"):format(#names - 4) or ""
   return table.concat(names, ", ", 1, math.min(4, #names)) .. more
@@ -36,8 +38,8 @@ end
 function weights.rename(dict, map)
   local result, parts = {}, {}
   local function put(name, t)
-    if not result[name] then result[#result + 1] = name end
-    result[name] = t
+    if result[name] then error(("two of its tensors would be called %s"):format(name), 0) end
+    result[#result + 1], result[name] = name, t
   end
   for _, name in ipairs(dict) do
     local to, t = map[name], dict[name]
@@ -94,7 +96,7 @@ local function reconcile(model, dict, family)
       local a, b = t:shape(), own:shape()
       if matches(name, family.head) then
         drop(dict, name)
-      elseif name == family.stem and #a == 4 and a[1] == b[1] and a[3] == b[3] and a[4] == b[4] then
+      elseif name == family.stem and #a == 4 and a[1] == b[1] and a[2] > 0 and a[3] == b[3] and a[4] == b[4] then
         dict[name], stem = adapt_stem(t, b[2]), name
       end
     end
@@ -111,17 +113,37 @@ local function essential(names, family)
   return list
 end
 
+-- Names of parameters for which the dict holds integers: a quantized file's mean nothing without their scales.
+local function quantized(fits, dict)
+  local list = {}
+  for _, fit in ipairs(fits) do
+    if not floats[dict[fit[3]].dtype] then list[#list + 1] = fit[3] end
+  end
+  return list
+end
+
 -- What is wrong with a dict for this model, in words; nil if nothing is.
-local function fault(result, shapes, family)
+local function fault(result, fits, shapes, dict, family)
   local missing, unexpected = essential(result.missing, family), essential(result.unexpected, family)
-  local words = {}
+  local integers, words = quantized(fits, dict), {}
   if #shapes > 0 then words[1] = shapes[1] .. (#shapes > 1 and (" and %d more"):format(#shapes - 1) or "") end
   if #missing > 0 then words[#words + 1] = "missing " .. listed(missing) end
+  if #integers > 0 then words[#words + 1] = "integers instead of weights under " .. listed(integers) end
   if #unexpected > 0 then words[#words + 1] = "unexpected " .. listed(unexpected) end
   return #words > 0 and table.concat(words, "; ") or nil
 end
 
 -- ---- loading -----------------------------------------------------------------------------------------------------
+
+local function explained(e)
+  return { code = core.error_code(e), error = e, message = select(2, where.split(tostring(e))) }
+end
+
+-- An error as wattle.load's failures are; memory and Ctrl-C are not the file's fault and go on.
+local function refused(e, what)
+  if e.code == "memory" or e.code == "interrupted" then error(e.error, 0) end
+  return nil, ("%s: %s"):format(what, e.message), "format"
+end
 
 -- weights.load(model, path, {name =, family =}) -> report, or nil, message, code where the file cannot be read, is
 -- malformed or is another model's: then the model is as it was. A report: path; renamed: whether a key map was used; new:
@@ -131,28 +153,23 @@ end
 function weights.load(model, path, o)
   local dict, metadata, finite = wattle.load(path)
   if not dict then return nil, metadata, finite end
-  local seen_finite = true -- while it was read: no second look at each number
-  for _, name in ipairs(dict) do seen_finite = seen_finite and finite[name] end
+  local seen_finite = true -- while it was read: no second look at each number, unless it changes on its way
+  for _, name in ipairs(dict) do seen_finite = seen_finite and finite[name] and dict[name].dtype ~= "f64" end
   local family = o.family
   local map = family.keys and family.keys(o.name, table.move(dict, 1, #dict, 1, {}), model)
   if map then
-    local ok, renamed = pcall(weights.rename, dict, map)
-    if not ok then return nil, ("%s does not fit %s: %s"):format(path, o.name, tostring(renamed)), "format" end
+    local ok, renamed = xpcall(weights.rename, explained, dict, map)
+    if not ok then return refused(renamed, ("%s does not fit %s"):format(path, o.name)) end
     dict = renamed
   end
   local resized = family.prepare and family.prepare(dict, model)
   local stem = reconcile(model, dict, family)
-  local result, _, shapes = module.compare(model, dict)
-  local wrong = fault(result, shapes, family)
+  local result, fits, shapes = module.compare(model, dict)
+  local wrong = fault(result, fits, shapes, dict, family)
   if wrong then return nil, ("%s does not fit %s: %s"):format(path, o.name, wrong), "format" end
-  local function explained(e)
-    return { code = core.error_code(e), error = e, message = select(2, where.split(tostring(e))) }
-  end
-  local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true, allow_nonfinite = seen_finite })
-  if not ok then
-    if e.code == "memory" then error(e.error, 0) end
-    return nil, ("%s: %s"):format(path, e.message), "format"
-  end
+  local looked = seen_finite and not stem and not resized
+  local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true, allow_nonfinite = looked })
+  if not ok then return refused(e, path) end
   return { path = path, renamed = map ~= nil, new = result.missing, ignored = result.unexpected, stem = stem,
            resized = resized, metadata = metadata }
 end
