@@ -5,8 +5,8 @@
 --     is nothing but the rest of a sum that cancels (of a shift that the next batch norm takes away again) may be off by 64
 --     times what rounding the op's inputs to f32 does to it in float64: no f32 kernel could do much better;
 --  3. in f32, on the default providers: the logits in evaluation mode within 1e-5.
--- And that the comparison can fail. Arguments pick networks: wattle tests/lua/test_zoo.lua resnet18 vit_b_16
--- Under a sanitizer, and where memory is short, the largest are left to the plain build, and it says so.
+-- And that every published network is compared, and that the comparison can fail. Arguments pick networks:
+-- wattle tests/lua/test_zoo.lua resnet18 vit_b_16. Under a sanitizer or an emulator a few small ones stand for all.
 
 local wattle = require "wattle"
 local core = wattle.core
@@ -16,8 +16,8 @@ local test, check = t.test, t.check
 local golden = debug.getinfo(1, "S").source:match("^@(.-)[^/]*$") .. "../golden/zoo/"
 local classes = 10
 
--- Under a sanitizer: one of each family, the smallest.
-local sanitized = (os.getenv "WATTLE_SANITIZE" or "") ~= "" or os.getenv "WATTLE_EMULATOR" and os.getenv "WATTLE_EMULATOR" ~= ""
+local function set(name) return (os.getenv(name) or "") ~= "" end
+local slow = set "WATTLE_SANITIZE" or set "WATTLE_EMULATOR" -- then only these
 local small = { mobilenet_v2 = true, googlenet = true, densenet121 = true, efficientnet_b0 = true }
 
 -- Largest error allowed in each section of a fixture, norm-relative.
@@ -29,14 +29,16 @@ local function read(name)
   return assert(core.csv_read(golden .. name .. ".csv"))
 end
 
-local cases = {}
+local cases, all = {}, {} -- those to be compared; name -> every one
 for i, row in ipairs(read "cases") do
-  local picked = #arg == 0 and (not sanitized or small[row[1]])
-  for _, name in ipairs(arg) do picked = picked or name == row[1] end
-  if i > 1 and picked then
-    cases[#cases + 1] = { name = row[1], size = math.tointeger(tonumber(row[2])), batch = math.tointeger(tonumber(row[3])) }
-  end
+  local case = { name = row[1], size = math.tointeger(tonumber(row[2])), batch = math.tointeger(tonumber(row[3])) }
+  local picked = #arg == 0 and (not slow or small[case.name])
+  for _, name in ipairs(arg) do picked = picked or name == case.name end
+  if i > 1 then all[case.name] = case end
+  if i > 1 and picked then cases[#cases + 1] = case end
 end
+for _, name in ipairs(arg) do assert(all[name], "no such case: " .. name) end
+if slow then print(("%d networks; the others are left to the plain build"):format(#cases)) end
 
 -- section -> list of {tensor, {value} or {norm, projection1, projection2}}
 local function fixture(case)
@@ -213,16 +215,24 @@ for _, case in ipairs(cases) do
 end
 
 if #arg == 0 then
-  test("a weight that is off by 1e-3 is noticed", function()
-    local case = { name = "resnet18", size = 40, batch = 2 }
-    local model = build(case, "f64")
-    for _, entry in ipairs(model:parameters()) do
-      if entry.name == "layer3.0.conv2.weight" then
-        local w = entry.param:tensor():clone()
-        w:narrow(0, 5, 1):narrow(1, 7, 1):fill_(0.123)
-        entry.param:assign(w)
-      end
+  test("every published network has a case", function()
+    local compared = {}
+    for _, file in ipairs(core.listdir(wattle.home .. "/models")) do
+      local family = file:find "%.lua$" and assert(loadfile(wattle.home .. "/models/" .. file))()
+      for _, name in ipairs(family and family.stem and family.names or {}) do compared[name] = true end
     end
+    for name in pairs(compared) do check(all[name], name .. " is not compared") end
+    for name in pairs(all) do check(compared[name], "no model " .. name) end
+  end)
+
+  test("one number of a weight that is 1e-3 off is noticed", function()
+    local case = all.resnet18
+    local model = build(case, "f64")
+    local w = model.layer3[1].conv2.weight
+    local changed = w:tensor():clone()
+    local one = changed:narrow(0, 5, 1):narrow(1, 7, 1):narrow(2, 0, 1):narrow(3, 0, 1)
+    one:fill_(one:item() + 1e-3)
+    w:assign(changed)
     local _, errors = compare(step(case, model), fixture(case))
     for section, bound in pairs(bounds) do
       check(errors[section] > bound, ("%s is only %.2e off"):format(section, errors[section]))
