@@ -13,6 +13,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the formats here are 
 /* "PATH: what: strerror". Errors of the file system go through here, so that all name the file. */
 wtl_status wtl_fail_io(wtl_ctx *ctx, const char *path, const char *what, int err);
 
+/* Does the path end in this, in any case of letters? */
+bool wtl_ends_in(const char *path, const char *end);
+
 /* Opens a regular file to read; *size is its size. */
 wtl_status wtl_open_regular(wtl_ctx *ctx, const char *path, int *fd, int64_t *size);
 /* Up to n bytes, less only at the end of the file; *got says how many. */

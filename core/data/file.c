@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,11 @@
 wtl_status wtl_fail_io(wtl_ctx *ctx, const char *path, const char *what, int err) {
   char text[128];
   return wtl_fail(ctx, WTL_ERR_IO, "%s: %s: %s", path, what, strerror_r(err, text, sizeof text));
+}
+
+bool wtl_ends_in(const char *path, const char *end) {
+  size_t n = strlen(path), k = strlen(end);
+  return n >= k && strcasecmp(path + n - k, end) == 0;
 }
 
 wtl_status wtl_open_regular(wtl_ctx *ctx, const char *path, int *fd, int64_t *size) {

@@ -6,16 +6,10 @@
 #include <png.h>
 #include <setjmp.h>
 #include <string.h>
-#include <strings.h>
 
 #include "data.h"
 #include "image.h"
 #include "tensor.h"
-
-static bool ends_in(const char *path, const char *end) {
-  size_t n = strlen(path), k = strlen(end);
-  return n > k && strcasecmp(path + n - k, end) == 0;
-}
 
 /* libjpeg's state. What it wrote goes to the file by the block; errors, the file's too, come back by longjmp. */
 typedef struct writer {
@@ -117,8 +111,8 @@ static wtl_status check(wtl_ctx *ctx, const char *path, const wtl_tensor *image,
   const wtl_shape *shape = wtl_tensor_shape(image);
   int64_t channels = shape->ndim == 3 ? shape->size[0] : 1;
   char text[WTL_SHAPE_TEXT];
-  *jpeg = ends_in(path, ".jpg") || ends_in(path, ".jpeg");
-  if (!*jpeg && !ends_in(path, ".png"))
+  *jpeg = wtl_ends_in(path, ".jpg") || wtl_ends_in(path, ".jpeg");
+  if (!*jpeg && !wtl_ends_in(path, ".png"))
     return wtl_fail(ctx, WTL_ERR_ARG, "save_image: %s: the name must end in .jpg, .jpeg or .png", path);
   if (wtl_tensor_dtype(image) != WTL_U8)
     return wtl_fail(ctx, WTL_ERR_DTYPE, "save_image: the image is %s; u8 is needed",

@@ -1,7 +1,6 @@
 /* wtl_load and wtl_save: which format a file has. Reading, that is told by the file's first bytes, whatever its name ends
  * in; writing, by the name. The formats themselves are each in a file of its own. */
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "npy.h"
@@ -22,12 +21,6 @@ static wtl_status read_head(wtl_ctx *ctx, const char *path, head *h) {
 
 static bool has(const head *h, size_t at, const char *mark, size_t n) {
   return h->n >= at + n && memcmp(h->b + at, mark, n) == 0;
-}
-
-/* Does the path end in this, in any case of letters? */
-static bool ends(const char *path, const char *end) {
-  size_t n = strlen(path), k = strlen(end);
-  return n >= k && strcasecmp(path + n - k, end) == 0;
 }
 
 /* ---- loading ---- */
@@ -74,7 +67,7 @@ wtl_status wtl_load(wtl_ctx *ctx, const char *path, wtl_dict *out, wtl_meta *met
   WTL_TRY(read_head(ctx, path, &h));
   if (has(&h, 0, "PK\3\4", 4) || has(&h, 0, "PK\5\6", 4)) return load_zip(ctx, path, out, meta);
   if (has(&h, 0, "\x93NUMPY", 6)) return load_plain(ctx, path, wtl_npy_load, out, meta);
-  if (has(&h, 8, "{", 1) || ends(path, ".safetensors")) return wtl_safetensors_load_meta(ctx, path, out, meta);
+  if (has(&h, 8, "{", 1) || wtl_ends_in(path, ".safetensors")) return wtl_safetensors_load_meta(ctx, path, out, meta);
   if (has(&h, 0, "\x80", 1) || has(&h, 257, "ustar", 5)) return wtl_pth_load(ctx, path, out, meta);
   return unknown(ctx, path, &h);
 }
@@ -85,9 +78,9 @@ static const char *const unwritten[] = { ".pth", ".pt", ".bin", ".ckpt", ".pkl",
                                          ".zip", ".mat", ".csv", ".json", ".txt" };
 
 wtl_status wtl_save(wtl_ctx *ctx, const char *path, const wtl_dict *d, const char *const *meta) {
-  bool npy = ends(path, ".npy"), npz = ends(path, ".npz");
+  bool npy = wtl_ends_in(path, ".npy"), npz = wtl_ends_in(path, ".npz");
   for (size_t i = 0; i < sizeof unwritten / sizeof *unwritten; i++) {
-    if (ends(path, unwritten[i]))
+    if (wtl_ends_in(path, unwritten[i]))
       return wtl_fail(ctx, WTL_ERR_ARG, "save: %s: no %s files are written; give a name that ends in .safetensors, .npz or .npy",
                       path, unwritten[i]);
   }
