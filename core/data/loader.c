@@ -267,7 +267,7 @@ static wtl_status check_options(wtl_ctx *ctx, const wtl_samples *s, const wtl_lo
     return wtl_fail(ctx, WTL_ERR_ARG, "loader: batch_size is %lld, at least 1 is needed", (long long)o->batch_size);
   if (o->workers < 0 || o->workers > MAX_WORKERS)
     return wtl_fail(ctx, WTL_ERR_ARG, "loader: workers is %d; 0 to %d are possible", o->workers, MAX_WORKERS);
-  if (o->prefetch < 1 || o->prefetch > MAX_PREFETCH)
+  if (o->workers && (o->prefetch < 1 || o->prefetch > MAX_PREFETCH))
     return wtl_fail(ctx, WTL_ERR_ARG, "loader: prefetch is %d batches; 1 to %d are possible", o->prefetch,
                     MAX_PREFETCH);
   for (int64_t i = 0; i < o->n; i++) {

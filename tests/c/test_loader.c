@@ -177,6 +177,10 @@ static void refused(void **state) {
   wtl_loader *l = NULL;
   wtl_loader_options o = options(0, 1);
   (void)state;
+  o.prefetch = 0; /* nothing without workers */
+  OK(wtl_loader_create(ctx, s, &o, &l));
+  wtl_loader_destroy(l);
+  l = NULL;
   o.batch_size = 0;
   FAILS(wtl_loader_create(ctx, s, &o, &l), WTL_ERR_ARG, "batch_size is 0");
   o = options(257, 1);
