@@ -102,6 +102,14 @@ test("a user's own names", function()
   os.remove(path)
 end)
 
+test("the last parts of a name are enough", function()
+  for part, whole in pairs{ ["transforms.resize"] = "data.transforms.resize", random_flip = "data.transforms.random_flip",
+                            freeze = "model:freeze" } do
+    equal(wattle.help(part), assert(wattle.help(whole)))
+  end
+  equal(wattle.help "forms.resize", nil)
+end)
+
 test("an unknown name suggests the nearest", function()
   for typo, near in pairs { fti = "fit", ["nn.Conv2"] = "nn.Conv2d", ["plan:stpe"] = "plan:step", compres = "compress" } do
     local text, message = wattle.help(typo)

@@ -397,11 +397,11 @@ local function methods_text(class)
   return ("Methods of a %s:\n%s\n"):format(class, columns(names, core.columns() or 80))
 end
 
--- Names whose last part is this one, the shorter ones first: "Conv2d" -> nn.Conv2d.
-local function by_last_part(word)
+-- Names that end in these parts, the shorter ones first: "Conv2d" -> nn.Conv2d, "transforms.resize" -> data's.
+local function by_last_parts(word)
   local list = {}
   for i, name in ipairs(index) do
-    if name:match "[^.:]+$" == word then list[#list + 1] = { i, name } end
+    if name:sub(-#word) == word and name:sub(-#word - 1):find "^[.:]" then list[#list + 1] = { i, name } end
   end
   table.sort(list, function(a, b)
     local ops_a, ops_b = a[2]:find "^ops%.", b[2]:find "^ops%." -- an op has many names; this is its own
@@ -444,7 +444,7 @@ local function find(name)
   if methods then return methods end
   local text, own = own_text(name)
   if text then return (own and own ~= name and own .. ": " or "") .. text end
-  local list = by_last_part(name)
+  local list = by_last_parts(name)
   if #list == 0 then return nil end
   local others = {}
   for i = 2, #list do others[#others + 1] = list[i][2] end
