@@ -99,7 +99,7 @@ put("pics/dog/cut.jpg", slurp "pics/cat/1.jpg":sub(1, 200))
 put("hollow/cat/1.jpg", slurp "pics/cat/1.jpg")
 put("table.csv", "kind,a,b\ncat,1,2\ndog,n/a,4\n")
 local pics = 'local ds = assert(data.folder{dir = "%s", transform = {data.transforms.%s}})\nfor x, y in ds:batches{batch_size = 2%s} do end'
-script("folder of images that is not there", pics:format("nowhere", "resize{size = {8, 8}}", ""), { "nowhere", "No such file" })
+script("folder of images that is not there", pics:format("nowhere", "resize{size = {8, 8}}", ""), { ": nowhere: No such file" })
 script("folder of images without classes", pics:format("pics/cat", "resize{size = {8, 8}}", ""), { "pics/cat", "one folder a class" })
 script("class without images", pics:format("hollow", "resize{size = {8, 8}}", ""), { "hollow/dog", "no .jpg, .jpeg or .png files" })
 script("cut JPEG", pics:format("pics", "resize{size = {8, 8}}", ""), { "mistake.lua:3:", "pics/dog/cut.jpg" })

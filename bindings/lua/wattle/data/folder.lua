@@ -15,11 +15,17 @@ local MAX_DEPTH = 32
 
 local function failed(message, ...) return nil, message:format(...), "format" end
 
+-- core.listdir, whose message begins with its own name.
+local function list_dir(dir)
+  local names, message, code = core.listdir(dir)
+  return names, message and (message:gsub("^listdir ", "", 1)), code
+end
+
 -- Image files below dir join the list, in byte order (listdir's), those of subfolders in their folder's place. Links are
 -- followed.
 local function collect(dir, list, depth)
   if depth > MAX_DEPTH then return failed("%s: folders nest deeper than %d", dir, MAX_DEPTH) end
-  local names, message, code = core.listdir(dir)
+  local names, message, code = list_dir(dir)
   if not names then return nil, message, code end
   for _, name in ipairs(names) do
     local path, ending = dir .. "/" .. name, name:match "%.(%w+)$"
@@ -43,7 +49,7 @@ end
 
 -- The names of dir's subfolders, in byte order.
 local function subfolders(dir)
-  local names, message, code = core.listdir(dir)
+  local names, message, code = list_dir(dir)
   if not names then return nil, message, code end
   local classes = {}
   for _, name in ipairs(names) do
