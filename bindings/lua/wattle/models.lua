@@ -60,7 +60,7 @@ end
 -- The family of a name; an unknown one is an error that suggests the nearest.
 local function family_of(name)
   if type(name) ~= "string" then
-    where.raise("models.create: the name must be a string, got %s", tostring(name))
+    where.raise("models.create: the name must be a string, such as \"resnet18\", not a %s", type(name))
   end
   local family = find(name)
   if family then return family end
