@@ -108,6 +108,9 @@ test("the last parts of a name are enough", function()
     equal(wattle.help(part), assert(wattle.help(whole)))
   end
   equal(wattle.help "forms.resize", nil)
+  for _, whole in ipairs{ "data.transforms", "transforms" } do
+    check(wattle.help(whole):find("data.transforms.center_crop", 1, true), whole)
+  end
 end)
 
 test("an unknown name suggests the nearest", function()

@@ -411,6 +411,17 @@ local function by_last_parts(word)
   return list
 end
 
+-- What a table holds that is no area of its own: "data.transforms", "transforms".
+local function members_text(name)
+  local names = {}
+  for _, known in ipairs(index) do
+    if ("." .. known):find("." .. name .. ".", 1, true) then names[#names + 1] = known end
+  end
+  if #names == 0 then return nil end
+  table.sort(names)
+  return ("%s has:\n%s\n"):format(name, columns(names, core.columns() or 80))
+end
+
 local function suggestion(name)
   local names = table.move(index, 1, #index, 1, {})
   local whole = {}
@@ -445,7 +456,7 @@ local function find(name)
   local text, own = own_text(name)
   if text then return (own and own ~= name and own .. ": " or "") .. text end
   local list = by_last_parts(name)
-  if #list == 0 then return nil end
+  if #list == 0 then return members_text(name) end
   local others = {}
   for i = 2, #list do others[#others + 1] = list[i][2] end
   text = text_of(index[list[1][2]])
