@@ -72,7 +72,8 @@ local function parameter(name, shape)
 end
 
 local function build(case, dtype)
-  local model = wattle.models.create(case.name, { num_classes = classes, image_size = case.size }):to(dtype)
+  local model = wattle.models.create(case.name, { num_classes = classes, image_size = case.size, aux_logits = case.aux_logits })
+  model:to(dtype)
   for _, list in ipairs{ model:parameters(), model:buffers() } do
     for _, entry in ipairs(list) do entry.param:adopt(parameter(entry.name, entry.param:tensor():shape())) end
   end
@@ -183,6 +184,8 @@ for _, case in ipairs(cases) do
 
   test(case.name .. " in f32 agrees op by op", function()
     local began = core.now()
+    -- Its auxiliary head wants 299 pixels; op by op, 75 do.
+    if case.name == "inception_v3" then case = { name = case.name, size = 75, batch = 2, aux_logits = false } end
     local plan <close> = build(case, "f64"):compile{ input = input_of(case), loss = "cross_entropy", dtype = "f64",
                                                      backend = "reference", keep_values = true }
     plan:step(batch(case, "f64"))
