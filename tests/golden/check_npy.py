@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """What wattle.save writes, read by numpy, and for safetensors held against the reference library's rules: by hand, with
 `/usr/bin/python3 tests/golden/check_npy.py build/wattle` in the root folder. Exits 1 and says what is wrong."""
 import json

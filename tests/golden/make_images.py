@@ -1,8 +1,8 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes tests/golden/images: pictures made from formulas, of every type that core/data reads, and images.csv, what Pillow
 makes of them: decoded, and scaled in several ways. Needs Debian 12's python3-pil (9.4), python3-numpy, python3-torchvision and
-libturbojpeg0 (for 4:4:0, 4:1:1 and restart markers, which Pillow does not write). Run it in tests/golden after changing it:
-keep the files.
+libturbojpeg0 (for 4:4:0, 4:1:1 and restart markers, which Pillow does not write). Run it by hand after changing
+it: ./make_images.py
 
 Columns of images.csv: file, mode (L or RGB), height, width (after EXIF), how, out_height, out_width, sha256, sample.
 how: "decode"; "FILTER SIZE" scales the shorter side to SIZE; "FILTER SIZE CROP" also crops the centre; "FILTER HxW";
@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 assert PIL.__version__ == "9.4.0", "the pictures are to be those of Pillow 9.4"
 warnings.simplefilter("ignore")
-folder = pathlib.Path("images")
+folder = pathlib.Path(__file__).resolve().parent / "images"
 rng = np.random.default_rng(1)
 dice = random.Random(1)
 

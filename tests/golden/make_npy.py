@@ -1,15 +1,15 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes tests/golden/numpy: files as numpy.save, savez and savez_compressed write them, and safetensors files laid out as
 the reference library (huggingface/safetensors 0.4) does, which is done by hand since the library is not needed for it. Byte k
-of an array's little-endian elements is (37 k + 11) mod 256, of truth values (k mod 3 == 0): tests compute the same. Run it in
-tests/golden with Debian 12's numpy (1.24), and keep the files."""
+of an array's little-endian elements is (37 k + 11) mod 256, of truth values (k mod 3 == 0): tests compute the same. Run by
+hand with Debian 12's numpy (1.24)."""
 import json
 import pathlib
 import struct
 
 import numpy as np
 
-folder = pathlib.Path("numpy")
+folder = pathlib.Path(__file__).resolve().parent / "numpy"
 folder.mkdir(exist_ok=True)
 
 

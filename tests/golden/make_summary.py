@@ -1,13 +1,14 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes summary.csv: what wattle.summary must say of some networks, computed with PyTorch by torchinfo's definitions.
 
 For each layer without layers inside, in the order of the calls: the shapes it got and gave, its parameters and
 mult-adds. Of a convolution: numel(parameters) x N x positions of the output; of any other layer: numel(parameters) x N.
 The row `total` has all parameters and mult-adds; its shapes are the network's. pass_bytes: twice the bytes of the outputs
-of layers with parameters, as torchinfo counts them. Needs Debian's python3-torch and python3-torchvision; run in tests/golden.
+of layers with parameters, as torchinfo counts them. Needs Debian's python3-torch and python3-torchvision.
 """
 import csv
 import math
+import pathlib
 
 import torch
 import torchvision
@@ -55,7 +56,7 @@ def rows(name, network, size):
 
 
 if __name__ == "__main__":
-    with open("summary.csv", "w", newline="") as f:
+    with open(pathlib.Path(__file__).resolve().parent / "summary.csv", "w", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(("model", "layer", "input_shape", "output_shape", "params", "mult_adds", "pass_bytes"))
         for case in CASES:

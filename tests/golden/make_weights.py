@@ -1,7 +1,8 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes tests/golden/weights/: files of torch.save in both its forms, and beside each what is to be read from it, as
-NAME.safetensors (tensors in order, contiguous; what the file says beside them as metadata). Run with python3-torch (1.13) in
-tests/golden; the tests need only what it writes. Values are whole bit patterns, so agreement is to the bit."""
+NAME.safetensors (tensors in order, contiguous; what the file says beside them as metadata). Run by hand with python3-torch
+(1.13); the tests need only what it writes. Values are whole bit patterns, so agreement is to the bit. The legacy files
+name each storage by its address, so their bytes differ from run to run, and what is read does not."""
 import collections
 import io
 import json
@@ -13,7 +14,7 @@ import warnings
 import torch
 
 warnings.simplefilter("ignore")
-OUT = pathlib.Path("weights")
+OUT = pathlib.Path(__file__).resolve().parent / "weights"
 WIDER = {torch.bool: torch.uint8, torch.int8: torch.int32, torch.int16: torch.int32}
 NAMES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
          torch.int32: "I32", torch.uint8: "U8"}
