@@ -124,6 +124,16 @@ test("an unknown name suggests the nearest", function()
   raises(function() wattle.help(3) end, "give a name as a string")
 end)
 
+test("names in three columns stay in them", function()
+  local at
+  for line in wattle.help "tensor":gmatch "[^\n]+" do
+    local second = line:match "^  %S+  +()%S+  +%S+$"
+    check(not second or not at or at == second, line)
+    check(not line:find "^  .*:%S+ %S", line)
+    at = at or second
+  end
+end)
+
 test("help fits its lines and keeps code", function()
   local text = wattle.help "experiment"
   local width = math.min(core.columns() or 88, 100)

@@ -119,7 +119,7 @@ local function wrapped(text)
       out[#out + 1] = ""
     elseif goes_on then
       item.text = item.text .. " " .. line
-    elseif option then
+    elseif option and not (line:find "^  %S+  +%S+  +%S" and not line:find "%S %S") then -- such are names in columns
       finish()
       item = { prefix = option, text = line:sub(#option + 1), hang = #option }
     elseif indent == 0 or indent == 2 and #line > width then
