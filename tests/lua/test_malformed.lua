@@ -13,7 +13,7 @@ local files = { "malformed_pth", "malformed_safetensors", "malformed_npy" }
 local folder = os.tmpname() .. ".d"
 assert(core.mkdir(folder))
 local path = folder .. "/evil.file"
-local tables, seen = arg[1] == "--table", {}
+local tables, seen, refused = arg[1] == "--table", {}, {}
 
 local function load(content)
   local file <close> = assert(io.open(path, "wb"))
@@ -25,9 +25,11 @@ local function load(content)
 end
 
 for _, name in ipairs(files) do
+  refused[name] = 0
   for _, case in ipairs(require(name)) do
     check(not seen[case.name], "two cases are called " .. case.name)
     seen[case.name] = true
+    if case.says then refused[name] = refused[name] + 1 end
     if tables then
       local dict, message, code = load(case.content)
       if not dict then print(("%s | %s | %s"):format(case.name, tostring(message):gsub(folder .. "/", ""), code)) end
@@ -48,5 +50,10 @@ for _, name in ipairs(files) do
       end)
     end
   end
+end
+if not tables then
+  test("each format has its cases", function()
+    for name, n in pairs(refused) do check(n >= 30, name .. " has " .. n) end
+  end)
 end
 os.execute("rm -rf '" .. folder .. "'")
