@@ -46,12 +46,15 @@ void wtl_ctx_destroy(wtl_ctx *ctx) {
 
 const char *wtl_message(const wtl_ctx *ctx) { return ctx->message; }
 
-/* Formats beside the message first: the arguments may point into it. */
+/* Formats beside the message first: the arguments may point into it. A message is one line, and names in it, which come from
+ * files, tell a terminal nothing. */
 static void set_message(wtl_ctx *ctx, const char *tail, const char *fmt, va_list args) {
   char text[WTL_MESSAGE_MAX];
   int n = vsnprintf(text, sizeof text, fmt, args);
   if (n < 0) n = 0, text[0] = '\0';
   if (n > (int)sizeof text - 1) n = (int)sizeof text - 1;
+  for (int i = 0; i < n; i++)
+    if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) text[i] = '?';
   pthread_mutex_lock(&ctx->message_lock);
   if (tail && n < (int)sizeof text - 1) {
     size_t room = sizeof text - 1 - (size_t)n;

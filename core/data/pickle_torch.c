@@ -342,6 +342,7 @@ wtl_status wtl_pk_persistent(wtl_pickle *p, const wtl_pk *id, wtl_pk **out) {
     return wtl_pk_bad(p, "a whole module was pickled; save model.state_dict() instead");
   if ((n != 5 && n != 6) || !wtl_pk_is(arg[0], "storage") || arg[1]->kind != WTL_PK_GLOBAL || arg[1]->global->call ||
       arg[1]->global->make || arg[2]->kind != WTL_PK_STR || arg[2]->text.n > MAX_KEY ||
+      (arg[2]->text.n && memchr(arg[2]->text.s, 0, arg[2]->text.n)) ||
       arg[4]->kind != WTL_PK_INT || arg[4]->i < 0)
     return wtl_pk_bad(p, "a persistent id that is no storage");
   if (n == 6 && arg[5]->kind != WTL_PK_NONE)

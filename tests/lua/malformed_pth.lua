@@ -193,6 +193,8 @@ do
   case("archive of a big-endian machine", zip(m), 'byte order "big"; only little is read', "unsupported")
 end
 case("archive without a storage", without(2), "w: no member data/0 in the archive")
+case("a tensor's name that would clear the terminal", pth(dict { "\27[2J\nw", tensor { key = "7" } }), "?[2J?w: no member data/7")
+case("two names that would clear the terminal", pth(dict { "\27[2J", tensor(), "\27[2J", tensor() }), 'called "?[2J"')
 case("storage that is too short", pth(dict { "w", tensor() }, floats:sub(1, 20)), "w: its storage has 6 elements of 4 bytes, data/0 has 20 bytes")
 case("storage that is too long", pth(dict { "w", tensor() }, floats .. "abcd"), "data/0 has 28 bytes")
 case("truth value that is neither", pth(dict { "b", tensor { kind = "Bool", size = { 6 }, stride = { 1 } } }, "\0\1\0\1\2\1"),
@@ -265,6 +267,7 @@ wrong("a number alone", "K\1", "holds no tensor, dict or list")
 wrong("persistent id that is a number", "K\1Q", "a persistent id that is no storage")
 wrong("persistent id of another kind", tuple { text "module", "N", text "a", text "b" } .. "Q", "a whole module was pickled")
 wrong("storage of a class that is none", tuple { text "storage", name "collections.OrderedDict", text "0", text "cpu", 6 } .. "Q", "a persistent id that is no storage")
+wrong("storage whose key holds a zero byte", storage { key = "0\0x" }, "a persistent id that is no storage")
 wrong("storage with a negative size", storage { n = -6 }, "a persistent id that is no storage")
 wrong("storage larger than memory", storage { n = math.maxinteger }, "a storage that is too large")
 wrong("one storage with two types", "(" .. storage {} .. storage { kind = "Int" } .. "l", "one storage with two types or sizes")

@@ -13,7 +13,7 @@ local floats = { f32 = true, f64 = true, f16 = true, bf16 = true }
 
 local function listed(names)
   local more = #names > 4 and (" and %d more"):format(#names - 4) or ""
-  return table.concat(names, ", ", 1, math.min(4, #names)) .. more
+  return table.concat(names, ", ", 1, math.min(4, #names)):gsub("%c", "?") .. more -- they are a file's
 end
 
 local function matches(name, patterns)

@@ -501,7 +501,7 @@ end
 local function brief(faults, what, list)
   if #list == 0 then return end
   local more = #list > 4 and (" and %d more"):format(#list - 4) or ""
-  faults[#faults + 1] = what .. table.concat(list, ", ", 1, math.min(4, #list)) .. more
+  faults[#faults + 1] = what .. table.concat(list, ", ", 1, math.min(4, #list)):gsub("%c", "?") .. more
 end
 
 -- What a dict and a model have in common: the lists missing, unexpected and mismatched; with fits, a list of {param, value,
