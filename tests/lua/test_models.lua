@@ -315,6 +315,13 @@ test("the smallest images", function()
     equal(net(wattle.rand{ 1, 3, side, side }):shape(), { 1, 2 })
     if side > 1 then raises(function() net(wattle.rand{ 1, 3, side - 1, side - 1 }) end, "larger than the image") end
   end
+  local refusals = { alexnet = "larger than the image", inception_v3 = "larger than", xception = "at least 7 x 7",
+                     convnext_tiny = "at least 32 x 32" }
+  for name, side in pairs{ alexnet = 63, inception_v3 = 75, xception = 7, convnext_tiny = 32 } do
+    local net = bare(name)
+    raises(function() net:compile{ input = { 1, 3, side - 1, side - 1 } } end, refusals[name])
+    net:compile{ input = { 1, 3, side, side } }:close()
+  end
 end)
 
 test("DenseNet's published files, whose names have one dot more", function()
