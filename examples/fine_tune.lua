@@ -20,9 +20,10 @@ assert(model, report)
 print(("%d images of %d classes; drawn anew: %s"):format(#train, train.num_classes, table.concat(report.new, ", ")))
 model:freeze("^layer[12]%.", { statistics = true }) -- they stay as they were
 wattle.fit{
-  model = model, data = { train = train, val = val }, epochs = 6, batch_size = 20, seed = 1, keep_best = true,
-  optimizer = { "adamw", lr = 3e-4, groups = { { match = "^fc%.", lr = 3e-3 } } },
-  schedule = wattle.schedule.cosine{ lr = 3e-4, epochs = 6, per = "step" },
+  model = model, data = { train = train, val = val }, epochs = 6, batch_size = 20, seed = 1,
+  optimizer = { "adamw", lr = 5e-4, groups = { { match = "^fc%.", lr = 1e-3 } } },
+  schedule = wattle.schedule.cosine{ lr = 5e-4, epochs = 6, per = "step" },
+  keep_best = true, early_stopping = { patience = 3 },
 }
 local result = wattle.evaluate(model, val)
 print(result)
