@@ -6,7 +6,8 @@ local cli = require "wattle.cli"
 
 local spec = {
   name = "summary", positional = "MODEL",
-  about = "Prints a model's layers as torchinfo does: shapes, parameters, mult-adds, sizes in memory. Nothing is computed.",
+  about = "Prints a model's layers as torchinfo does: shapes, parameters, mult-adds, sizes in memory. Nothing is computed. "
+    .. "Without MODEL the names of the models are listed.",
   options = {
     { "input", "string", nil, "batch, channels, height, width (default: 1 and what the model takes)",
       value = "NxCxHxW" },
