@@ -1,4 +1,6 @@
--- wattle.models: networks by name. A family is one file in share/wattle/models that returns
+-- wattle.models: networks by name. models.create "resnet50" makes one, models.list() gives all names.
+--
+-- A family is one file in share/wattle/models that returns
 --   names     list of names; accepts = function(name), if given, for names beyond those listed
 --   options   list of its own options, besides those of models.create
 --   defaults  {num_classes =, in_channels =, image_size =}; 10 classes of 1 x 28 x 28 if not given
