@@ -2,6 +2,7 @@
  * host.c, the prompt in repl.c, Ctrl-C in interrupt.c. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,8 +278,13 @@ static void open_standard_streams(void) {
   if (fd > STDERR_FILENO) close(fd);
 }
 
+/* A write beyond the limit on a file's size (ulimit -f) fails and is told, as one to a full disk is, instead of ending the
+ * program. A handler, since programs that are started would go on ignoring what is ignored. */
+static void on_file_too_large(int sig) { (void)sig; }
+
 int main(int argc, char **argv) {
   open_standard_streams();
+  signal(SIGXFSZ, on_file_too_large);
   program p = { .argc = argc, .argv = argv, .o = read_options(argc, argv) };
   if (p.o.bad) {
     complain(program_name(argv), argv[p.o.bad]);

@@ -124,7 +124,7 @@ typedef struct plan {
 
 /* What the tensors take, and the storages that are read beside them, in the bounds of what the file can mean. */
 static wtl_status check_bytes(const pth *f) {
-  int64_t total = 0, most = f->zip.file_bytes * 4 + FREE_BYTES;
+  int64_t file = f->zip.file_bytes, total = 0, most = (file < INT64_MAX / 16 ? file : INT64_MAX / 16) * 4 + FREE_BYTES;
   for (int64_t i = 0; i < f->flat.n && total <= most; i++) {
     const wtl_pk_tensor *t = f->flat.item[i].tensor;
     int64_t size = (int64_t)wtl_dtype_size(t->storage->as.dtype), bytes = wtl_shape_numel(&t->shape) * size;

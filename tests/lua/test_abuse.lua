@@ -31,6 +31,48 @@ test("nothing that is given to be saved is left out", function()
   check(wattle.save(path, {}))
 end)
 
+local program = os.getenv "WATTLE_PROGRAM" or arg[-1]
+
+-- What another process prints that runs this code, behind a shell's command.
+local function elsewhere(command, code)
+  local pipe = assert(io.popen(("%s '%s' -e '%s' 2>&1"):format(command, program, code)))
+  local said = pipe:read "a"
+  pipe:close()
+  return said
+end
+
+test("a limit on a file's size is told as a full disk is", function()
+  assert(wattle.save(path, { a = x }))
+  local sum = core.sha256_file(path)
+  local code = 'local w = require "wattle"; print(w.save("%s", { a = w.zeros{ 1000, 1000 } }))'
+  local says = elsewhere("ulimit -f 100;", code:format(path))
+  check(says:find("nil\t" .. path .. ": cannot be written: File too large\tio", 1, true), says)
+  equal(core.sha256_file(path), sum)
+  equal(core.listdir(folder), { "w.safetensors" })
+end)
+
+test("a file of 4 EiB, by what it says of itself", function()
+  local huge = os.tmpname():gsub("^.*/", "/dev/shm/")
+  local file = io.open(huge, "wb")
+  if not file then t.skip "no /dev/shm" end
+  local remove <close> = setmetatable({}, { __close = function() os.remove(huge) end })
+  local function text(s) return ("<c1s4"):pack("X", s) end
+  local function pickle(count)
+    local storage = "(" .. text "storage" .. "ctorch\nFloatStorage\n" .. text "0" .. text "cpu" .. count .. "tQ"
+    local tensor = "ctorch._utils\n_rebuild_tensor_v2\n(" .. storage .. "K\0" .. "(" .. count
+      .. "t(K\1t\x89ccollections\nOrderedDict\n)RtR"
+    return "\x80\2\x8a\10\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\2M\xe9\3.\x80\2}" .. text "little_endian"
+      .. "\x88s.\x80\2}" .. text "w" .. tensor .. "s.\x80\2]" .. text "0" .. "a."
+  end
+  local function long(i) return ("<c1I1i8"):pack("\x8a", 8, i) end
+  local count = ((1 << 62) - 8 - #pickle(long(0))) // 4
+  local size = #pickle(long(0)) + 8 + 4 * count
+  local wrote = file:write(pickle(long(count)), ("<i8"):pack(count)) and file:seek("set", size - 1) and file:write "\0"
+  if not (file:close() and wrote) then t.skip "no file of 4 EiB in /dev/shm" end
+  local dict, message = wattle.load(huge)
+  check(not dict and message:find "tensors of more than [1-9]%d+ bytes in a file of 4611686018427387", message)
+end)
+
 -- ---- taking over a tensor ----------------------------------------------------------------------------------------
 
 local function linear() return nn.Linear{ in_features = 3, out_features = 2 } end
