@@ -11,7 +11,7 @@ for _, script in ipairs(arg[1] and {} or { "make_fashion_folder", "make_checkpoi
 end
 
 local look = { T.resize{ size = side }, T.center_crop{ size = side },
-               T.normalize{ mean = { 0.485, 0.456, 0.406 }, sd = { 0.229, 0.224, 0.225 } } }
+               T.normalize{ mean = { 0.485, 0.456, 0.406 }, std = { 0.229, 0.224, 0.225 } } }
 local train = assert(wattle.data.folder{ dir = dir .. "/train", transform = { T.random_flip{}, table.unpack(look) } })
 local val = assert(wattle.data.folder{ dir = dir .. "/val", transform = look, classes = train.classes })
 

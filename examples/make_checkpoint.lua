@@ -21,7 +21,7 @@ for k, i in ipairs(keep) do
 end
 local train = wattle.data.tensors{
   images = pixels:expand{ #keep, 3, 28, 28 }:contiguous(), labels = labels, name = "five", -- grey in three channels
-  transform = { T.resize{ size = 32 }, T.normalize{ mean = { 0.485, 0.456, 0.406 }, sd = { 0.229, 0.224, 0.225 } } },
+  transform = { T.resize{ size = 32 }, T.normalize{ mean = { 0.485, 0.456, 0.406 }, std = { 0.229, 0.224, 0.225 } } },
 }
 
 local model = wattle.models.create("resnet18", { num_classes = 5, seed = 1 })

@@ -34,7 +34,7 @@ end
 make_folder()
 
 local ds = assert(data.folder{ dir = folder, transform = { T.random_resized_crop{ size = o.size }, T.random_flip{},
-                                                           T.normalize{ mean = 0.5, sd = 0.25 } } })
+                                                           T.normalize{ mean = 0.5, std = 0.25 } } })
 local model = wattle.models.create(o.model, { num_classes = 10, in_channels = 3, image_size = o.size })
 local plan = model:compile{ input = { o.batch, 3, o.size, o.size }, loss = "cross_entropy",
                             optimizer = { "sgd", lr = 0.01, momentum = 0.9 } }

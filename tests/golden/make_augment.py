@@ -48,16 +48,16 @@ RGB = [
     [("color_jitter", {"hue": [0.1, 0.5]})],
     [("color_jitter", {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1})],
     [("color_jitter", {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1})],
-    [("normalize", {"mean": [0.485, 0.456, 0.406], "sd": [0.229, 0.224, 0.225]})],
+    [("normalize", {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]})],
     [("random_erasing", {"p": 1})],
-    [("normalize", {"mean": 0.5, "sd": 0.25}), ("random_erasing", {"p": 1, "value": [1, -2, 3.5], "scale": [0.1, 0.4]})],
+    [("normalize", {"mean": 0.5, "std": 0.25}), ("random_erasing", {"p": 1, "value": [1, -2, 3.5], "scale": [0.1, 0.4]})],
     [("resize", {"size": 30}), ("random_crop", {"size": 24, "padding": 2}), ("random_flip", {}),
-     ("color_jitter", {"brightness": 0.2, "contrast": 0.3}), ("normalize", {"mean": 0.4, "sd": 0.3}),
+     ("color_jitter", {"brightness": 0.2, "contrast": 0.3}), ("normalize", {"mean": 0.4, "std": 0.3}),
      ("random_erasing", {"p": 1})],
 ]
 GREY = [
     [("color_jitter", {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.5})],
-    [("random_resized_crop", {"size": 20}), ("random_flip", {"p": 1}), ("normalize", {"mean": 0.3, "sd": 0.4})],
+    [("random_resized_crop", {"size": 20}), ("random_flip", {"p": 1}), ("normalize", {"mean": 0.3, "std": 0.4})],
 ]
 FILTERS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
@@ -133,7 +133,7 @@ def apply(image, steps, drawn):
             tensor = F.to_tensor(image) if tensor is None else tensor
             if name == "normalize":
                 as_list = lambda v: v if isinstance(v, list) else [v]
-                tensor = F.normalize(tensor, as_list(o["mean"]), as_list(o["sd"]))
+                tensor = F.normalize(tensor, as_list(o["mean"]), as_list(o["std"]))
             else:
                 tensor = erase(tensor, o, d)
     if tensor is not None:

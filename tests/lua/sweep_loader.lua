@@ -6,7 +6,7 @@ local T = data.transforms
 return function(S, path)
   local pixels, labels = wattle.full({ 5, 3, 9, 8, dtype = "u8" }, 9), wattle.tensor({ 0, 1, 1, 0, 1 }, "u8")
   local steps = { T.random_crop{ size = 6, padding = 1 }, T.color_jitter{ hue = 0.1, contrast = 0.2 }, T.resize{ size = { 4, 5 } },
-                  T.normalize{ mean = 0.5, sd = 0.5 }, T.random_erasing{ p = 1, value = "random" } }
+                  T.normalize{ mean = 0.5, std = 0.5 }, T.random_erasing{ p = 1, value = "random" } }
   local set = data.tensors{ images = pixels, labels = labels, transform = steps }
   local index = wattle.arange(5)
   assert(core.mkdir(path "pictures/ant"))
@@ -75,6 +75,6 @@ return function(S, path)
   S["data.transforms.random_resized_crop"] = function() return T.random_resized_crop{ size = 4 }.scale end
   S["data.transforms.random_flip"] = function() return T.random_flip{}.p end
   S["data.transforms.color_jitter"] = function() return T.color_jitter{ brightness = 0.5 }.brightness end
-  S["data.transforms.normalize"] = function() return T.normalize{ mean = { 0.1, 0.2, 0.3 }, sd = { 1, 2, 3 } }.sd end
+  S["data.transforms.normalize"] = function() return T.normalize{ mean = { 0.1, 0.2, 0.3 }, std = { 1, 2, 3 } }.sd end
   S["data.transforms.random_erasing"] = function() return T.random_erasing{ value = 3 }.mean end
 end

@@ -154,7 +154,7 @@ test("mean and sd of a set come before what erases, and give way to a normalize"
     return ds:batches{ batch_size = 1 }()
   end
   equal(first{ T.random_flip{} }:max(), 2.0)
-  equal(first{ T.normalize{ mean = 0, sd = 0.5 } }:max(), 2.0)
+  equal(first{ T.normalize{ mean = 0, std = 0.5 } }:max(), 2.0)
   local x = first{ T.random_erasing{ p = 1, value = -7 } }
   equal(x:max(), 2.0)
   equal(x:min(), -7.0)
@@ -173,16 +173,16 @@ test("what cannot be is refused, with the nearest name", function()
   raises(function() T.color_jitter{ hue = 0.6 } end, "hue")
   raises(function() T.color_jitter{ brightness = -1 } end, "brightness")
   raises(function() T.color_jitter{ brightness = { -1, 1 } } end, "brightness")
-  raises(function() T.normalize{ mean = 0, sd = 0 } end, "sd must be above 0")
-  raises(function() T.normalize{ mean = { 0, 1 }, sd = 1 } end, "2 means and 1 sds")
+  raises(function() T.normalize{ mean = 0, std = 0 } end, "std must be above 0")
+  raises(function() T.normalize{ mean = { 0, 1 }, std = 1 } end, "2 means and 1 stds")
   raises(function() T.random_erasing{ value = "noise" } end, "random")
   local function of(channels, steps) return function() set_of(channels, steps):batches{ batch_size = 1 }() end end
   raises(of(3, T.random_flip{}), "must be a list of steps: {random_flip")
   raises(of(3, { T.random_flip }), "entry 1 of transform is no step")
   raises(of(3, { flip = T.random_flip{} }), "got flip as a key")
-  raises(of(3, { T.normalize{ mean = 0, sd = 1 }, T.random_flip{} }), "random_flip comes too late")
-  raises(of(3, { T.normalize{ mean = 0, sd = 1 }, T.normalize{ mean = 0, sd = 1 } }), "normalize comes too late")
-  raises(of(3, { T.normalize{ mean = { 0, 0 }, sd = { 1, 1 } } }), "2 values for 3 channels")
+  raises(of(3, { T.normalize{ mean = 0, std = 1 }, T.random_flip{} }), "random_flip comes too late")
+  raises(of(3, { T.normalize{ mean = 0, std = 1 }, T.normalize{ mean = 0, std = 1 } }), "normalize comes too late")
+  raises(of(3, { T.normalize{ mean = { 0, 0 }, std = { 1, 1 } } }), "2 values for 3 channels")
   raises(of(3, { T.random_crop{ size = 40 } }), "random_crop: the image is 33x27 %(height x width%), less than 40x40")
   local two = data.tensors{ images = wattle.zeros{ 1, 2, 4, 4, dtype = "u8" }, labels = wattle.zeros{ 1, dtype = "u8" },
                             transform = { T.random_flip{} } }

@@ -40,7 +40,7 @@ write("pictures/bee/notes.txt", "not looked at")
 
 local plain = { T.resize{ size = { 16, 12 } } }
 local augmented = { T.random_resized_crop{ size = 16 }, T.random_flip{}, T.color_jitter{ brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1 },
-                    T.normalize{ mean = { 0.5, 0.4, 0.3 }, sd = { 0.2, 0.3, 0.4 } }, T.random_erasing{ value = "random" } }
+                    T.normalize{ mean = { 0.5, 0.4, 0.3 }, std = { 0.2, 0.3, 0.4 } }, T.random_erasing{ value = "random" } }
 
 local function open(o)
   o.dir = o.dir or path "pictures"

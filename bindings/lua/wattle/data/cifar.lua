@@ -12,8 +12,8 @@ local ten = { "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "h
 
 -- Mean and sd of the training images' pixels (in 0..1) by channel.
 local statistics = {
-  cifar10 = { mean = { 0.4914, 0.4822, 0.4465 }, sd = { 0.2470, 0.2435, 0.2616 } },
-  cifar100 = { mean = { 0.5071, 0.4865, 0.4409 }, sd = { 0.2673, 0.2564, 0.2762 } },
+  cifar10 = { mean = { 0.4914, 0.4822, 0.4465 }, std = { 0.2470, 0.2435, 0.2616 } },
+  cifar100 = { mean = { 0.5071, 0.4865, 0.4409 }, std = { 0.2673, 0.2564, 0.2762 } },
 }
 
 -- dir itself or the folder in it that the archive unpacks to: whichever has the file.

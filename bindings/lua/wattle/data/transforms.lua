@@ -143,15 +143,15 @@ end
 
 -- ---- steps on numbers ----------------------------------------------------------------------------------------
 
--- transforms.normalize{mean =, sd =} (Normalize, whose std is sd): (pixel/255 - mean)/sd, a number for all channels or a
--- list with one a channel; of f32 samples (x - mean)/sd. Without this step pixels are 0..1.
+-- transforms.normalize{mean =, std =} (Normalize): (pixel/255 - mean)/std, a number for all channels or a list with one a
+-- channel; of f32 samples (x - mean)/std. Without this step pixels are 0..1.
 function transforms.normalize(o)
   local what = "transforms.normalize"
-  util.check_options(o, { "mean", "sd" }, what)
-  local mean, sd = per_channel(o.mean, what, "mean"), per_channel(o.sd, what, "sd")
-  if #mean ~= #sd then where.raise("%s: %d means and %d sds; as many are needed", what, #mean, #sd) end
+  util.check_options(o, { "mean", "std" }, what)
+  local mean, sd = per_channel(o.mean, what, "mean"), per_channel(o.std, what, "std")
+  if #mean ~= #sd then where.raise("%s: %d means and %d stds; as many are needed", what, #mean, #sd) end
   for _, v in ipairs(sd) do
-    if not (v > 0) then where.raise("%s: sd must be above 0, got %g", what, v) end
+    if not (v > 0) then where.raise("%s: std must be above 0, got %g", what, v) end
   end
   return { kind = "normalize", mean = mean, sd = sd }
 end
