@@ -227,9 +227,9 @@ void wtl_param_set_requires_grad(wtl_param *p, bool on); /* plans compiled befor
 wtl_status wtl_param_clone(wtl_param *p, wtl_param **out); /* deep copy, constraints and all */
 /* Copies with conversion, shape must match, touches. */
 wtl_status wtl_param_assign(wtl_param *p, const wtl_tensor *value);
-/* The tensor itself becomes the value, with no copy, where it is contiguous, of the parameter's dtype and all of
- * its memory, and held by the caller alone (no second parameter shares it); else wtl_param_assign. Retains; from then on, change it through the parameter alone. Plans compiled before
- * are stale. */
+/* The tensor itself becomes the value, with no copy, where it is contiguous, of the parameter's dtype, all of its memory and
+ * held by the caller alone, so that no second parameter shares it; else wtl_param_assign. Retains; from then on, change it
+ * through the parameter alone. Plans compiled before are stale. */
 wtl_status wtl_param_adopt(wtl_param *p, wtl_tensor *value);
 /* Replaces the value by a copy of another dtype (f32, f64): plans compiled before are stale. */
 wtl_status wtl_param_convert(wtl_param *p, wtl_dtype d);
