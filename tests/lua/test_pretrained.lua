@@ -201,6 +201,21 @@ test("a file of timm's loads", function()
   for i, name in ipairs(a) do check(name == b[i] and a[name]:equal(b[name]), name) end
 end)
 
+test("names that DataParallel saved lose their prefix", function()
+  local model = models.create("mobilenet_v2", { num_classes = 3, seed = 1 })
+  local dict, saved = model:state_dict(), {}
+  for i, name in ipairs(dict) do saved[i], saved["module." .. name] = "module." .. name, dict[name] end
+  assert(wattle.save(scratch, saved))
+  local loaded, report = models.create("mobilenet_v2", { num_classes = 3, seed = 2, pretrained = scratch })
+  check(loaded, report)
+  check(report.renamed and #report.new == 0 and #report.ignored == 0)
+  check(loaded:state_dict()["features.0.0.weight"]:equal(dict["features.0.0.weight"]))
+  saved[#saved + 1], saved.extra = "extra", wattle.ones{ 1 } -- one name without it: then it is no such file
+  assert(wattle.save(scratch, saved))
+  local none, message = models.create("mobilenet_v2", { num_classes = 3, pretrained = scratch })
+  check(none == nil and message:find("missing", 1, true), message)
+end)
+
 test("three tensors become one, whatever their order in the file", function()
   local dict = { "v", "k", "q", "other" }
   for i, name in ipairs(dict) do dict[name] = wattle.full({ 2, 3 }, i) end

@@ -56,6 +56,16 @@ function weights.rename(dict, map)
   return result
 end
 
+-- Names without "module.", which torch.nn.DataParallel puts before all of them; nil if any is without it.
+local function parallel_map(dict)
+  local map = {}
+  for _, name in ipairs(dict) do
+    map[name] = name:match "^module%.(.+)"
+    if not map[name] then return nil end
+  end
+  return map
+end
+
 -- ---- what may differ --------------------------------------------------------------------------------------------
 
 -- The weight of a first convolution (O,C,KH,KW) for another number of channels, timm's rule: for one, the sum over C, so
@@ -155,7 +165,8 @@ function weights.load(model, path, o)
   if not dict then return nil, metadata, finite end
   local seen_finite = true -- while it was read: no second look at each number, unless it changes on its way
   for _, name in ipairs(dict) do seen_finite = seen_finite and finite[name] and dict[name].dtype ~= "f64" end
-  local family = o.family
+  local family, parallel = o.family, parallel_map(dict)
+  if parallel then dict = weights.rename(dict, parallel) end
   local map = family.keys and family.keys(o.name, table.move(dict, 1, #dict, 1, {}), model)
   if map then
     local ok, renamed = xpcall(weights.rename, explained, dict, map)
@@ -170,7 +181,7 @@ function weights.load(model, path, o)
   local looked = seen_finite and not stem and not resized
   local ok, e = xpcall(model.load_state_dict, explained, model, dict, { adopt = true, allow_nonfinite = looked })
   if not ok then return refused(e, path) end
-  return { path = path, renamed = map ~= nil, new = result.missing, ignored = result.unexpected, stem = stem,
+  return { path = path, renamed = (map or parallel) ~= nil, new = result.missing, ignored = result.unexpected, stem = stem,
            resized = resized, metadata = metadata }
 end
 
