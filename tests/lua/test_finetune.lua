@@ -130,10 +130,10 @@ test("evaluate prints its confusion matrix", function()
   equal(tostring(result), [[
 top-1 75.00 % of 4, macro F1 0.429, loss 0.5633
 
-label  cat  dog  recall, %
------  ---  ---  ---------
-cat      0    1        0.0
-dog      0    3      100.0
+label \ predicted  0  1  recall, %
+-----------------  -  -  ---------
+0 cat              0  1        0.0
+1 dog              0  3      100.0
 ]])
 end)
 

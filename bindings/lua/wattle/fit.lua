@@ -343,15 +343,17 @@ local function new_confusion(classes)
   return confusion
 end
 
--- What tostring shows of a result: the figures, and the confusion matrix with each class's recall.
+-- What tostring shows of a result: the figures, and the confusion matrix with each class's recall. Its columns are numbered,
+-- so that ten classes fit a terminal.
 local Evaluation = { __name = "wattle.evaluation" }
 
 function Evaluation:__tostring()
-  local columns, rows = { "label" }, {}
-  for c = 1, #self.classes do columns[c + 1] = self.classes[c] end
+  local columns, rows = { "label \\ predicted" }, {}
+  for c = 1, #self.classes do columns[c + 1] = tostring(c - 1) end
   columns[#columns + 1] = "recall, %"
   for label = 0, #self.classes - 1 do
-    local row, total = { self.classes[label + 1] }, 0
+    local name = self.classes[label + 1]
+    local row, total = { name == tostring(label) and name or ("%d %s"):format(label, name) }, 0
     for p = 0, #self.classes - 1 do
       local n = self.confusion[label][p]
       row[p + 2], total = tostring(n), total + n
