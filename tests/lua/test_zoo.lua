@@ -213,7 +213,8 @@ for _, case in ipairs(cases) do
       forward = math.max(forward, row.forward_err)
     end
     check(gradients >= #rows, ("%d ops have %d gradients"):format(#rows, gradients))
-    check(cancelling <= gradients // 16, ("%d of %d gradients cancel"):format(cancelling, gradients))
+    -- At most an eighth: of a VGG with batch norms, each convolution's bias, which the batch norm takes away.
+    check(cancelling <= gradients // 8, ("%d of %d gradients cancel"):format(cancelling, gradients))
     print(("  %-16s %d ops: forward %.1e  backward %.1e, %d of %d gradients cancel  %.1f s"):format(
       case.name, #rows, forward, backward, cancelling, gradients, core.now() - began))
     collectgarbage()
