@@ -1,5 +1,4 @@
-/* .npz, by way of wtl_load, which tells it from .pth: loaded or refused, nothing left behind; what loads is saved and loads
- * again with the same content. */
+/* .npz: loaded or refused, nothing left behind; what loads is saved and loads again with the same content. */
 #include "fuzz.h"
 
 static void save_and_load(const wtl_dict *d) {

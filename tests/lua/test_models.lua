@@ -361,3 +361,19 @@ test("timm's VGG, whose first linear layers are convolutions", function()
 end)
 
 os.remove(scratch)
+
+test("training steps of the zoo's networks allocate nothing", function()
+  for _, name in ipairs{ "mobilenet_v2", "efficientnet_b0", "densenet121", "googlenet" } do
+    local model = models.create(name, { num_classes = 10, image_size = 64, seed = 1 })
+    local plan <close> = model:compile{ input = { 2, 3, 64, 64 }, loss = "cross_entropy", optimizer = { "adamw", lr = 1e-4 } }
+    local x, y = wattle.rand{ 2, 3, 64, 64 }, wattle.tensor({ 1, 2 }, "i64")
+    plan:step(x, y)
+    collectgarbage "stop"
+    local lua, core = collectgarbage "count", wattle.core.memory().allocations
+    for _ = 1, 3 do plan:step(x, y) end
+    local grown, more = collectgarbage "count" - lua, wattle.core.memory().allocations - core
+    collectgarbage "restart"
+    equal(more, 0, name)
+    check(grown < 1, ("%s: Lua's memory grew by %.1f kB"):format(name, grown)) -- the table that memory() returns
+  end
+end)
