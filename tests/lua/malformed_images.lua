@@ -82,14 +82,7 @@ case("JPEG of a thousand scans", grey:sub(1, frame + 1) .. be16(17) .. grey:sub(
 
 -- ---- PNG: chunks ----
 
-local function crc32(s)
-  local c = 0xffffffff
-  for i = 1, #s do
-    c = c ~ s:byte(i)
-    for _ = 1, 8 do c = c >> 1 ~ (c & 1) * 0xedb88320 end
-  end
-  return c ~ 0xffffffff
-end
+local crc32 = require "crc32"
 local function chunk(name, content) return be32(#content) .. name .. content .. be32(crc32(name .. content)) end
 -- The n-th chunk of that name: where it begins and ends.
 local function find(s, name, n)

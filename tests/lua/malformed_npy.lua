@@ -95,14 +95,7 @@ case("two arrays in one file", good .. good, "follow the header")
 
 -- ---- .npz ----
 
-local function crc32(s)
-  local crc = 0xffffffff
-  for i = 1, #s do
-    crc = crc ~ s:byte(i)
-    for _ = 1, 8 do crc = crc >> 1 ~ (crc & 1) * 0xedb88320 end
-  end
-  return crc ~ 0xffffffff
-end
+local crc32 = require "crc32"
 
 -- A zip archive of stored members {name, data, crc = given}.
 local function zip(members)

@@ -8,14 +8,7 @@ end
 
 -- ---- building archives -------------------------------------------------------------------------------------------
 
-local function crc32(s)
-  local crc = 0xffffffff
-  for i = 1, #s do
-    crc = crc ~ s:byte(i)
-    for _ = 1, 8 do crc = crc >> 1 ~ (crc & 1) * 0xedb88320 end
-  end
-  return crc ~ 0xffffffff
-end
+local crc32 = require "crc32"
 
 local function with(t, changes)
   local r = {}
